@@ -7,6 +7,7 @@ here, in the words of src/text/chat.h; {% generation %} marks what the assistant
 """
 import json
 import random
+from datetime import datetime
 
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -109,12 +110,44 @@ def mistral(open_, close, answer, trims, system):
 {%- endfor %}"""
 
 
+SMOLLM3 = """{% if enable_thinking is not defined %}{% set enable_thinking = true %}{% endif %}
+{%- if enable_thinking %}{% set reasoning_mode = "/think" %}{% else %}{% set reasoning_mode = "/no_think" %}{% endif %}
+{%- set first = messages[0].content if messages[0].role == "system" else "" %}
+{%- if "/no_think" in first %}{% set reasoning_mode = "/no_think" %}{% endif %}
+{%- set said = first.replace("/no_think", "").replace("/think", "").rstrip() %}
+{{- "<|im_start|>system\\n" }}
+{%- if "/system_override" in first %}
+{{- said.replace("/system_override", "").rstrip() + "<|im_end|>\\n" }}
+{%- else %}
+{{- "## Metadata\\n\\nKnowledge Cutoff Date: June 2025\\nToday Date: " + strftime_now("%d %B %Y") }}
+{{- "\\nReasoning Mode: " + reasoning_mode + "\\n\\n## Custom Instructions\\n\\n" }}
+{%- if said %}
+{{- said + "\\n\\n" }}
+{%- elif reasoning_mode == "/think" %}
+{{- "Think in \\"steps\\",\\nthen answer.\\n\\n" }}
+{%- else %}
+{{- "Answer at once.\\n\\n" }}
+{%- endif %}
+{%- endif %}
+{%- for m in messages %}
+{%- if m.role == "user" or m.role == "tool" %}
+{{- "<|im_start|>user\\n" + m.content + "<|im_end|>\\n" }}
+{%- elif m.role == "assistant" %}
+{{- "<|im_start|>assistant\\n" + ("" if reasoning_mode == "/think" else "<think>\\n\\n</think>\\n") }}
+{%- generation %}{{ m.content.lstrip("\\n") + "<|im_end|>" }}{% endgeneration %}{{ "\\n" }}
+{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+{{- "<|im_start|>assistant\\n" + ("" if reasoning_mode == "/think" else "<think>\\n\\n</think>\\n") }}
+{%- endif %}"""
+
 TEMPLATES = {"chatml": CHATML, "chatml with a system": WITH_SYSTEM, "qwen3": QWEN3, "llama3": LLAMA3,
              "llama3 with dates": DATED, "mistral": MISTRAL,
              "mistral without a system": mistral("[INST] ", " [/INST]", "", False, "none"),
              "mistral 0.3": mistral("[INST] ", "[/INST]", " ", True, "last"),
              "mistral tekken": mistral("[INST]", "[/INST]", "", False, "last"),
-             "mistral with a system prompt": mistral("[INST] ", "[/INST]", " ", False, "tagged")}
+             "mistral with a system prompt": mistral("[INST] ", "[/INST]", " ", False, "tagged"),
+             "smollm3": SMOLLM3}
 WORDS = ["blue", " the", "\n", "  ", "année", "東京", "<b>", "{{x}}", "%s", "'quote'", "\"", "\\n", "\t", "7", ".", "🙂", "or\nso"]
 
 
@@ -145,10 +178,15 @@ def main():
             for _ in range(50):
                 messages = conversation(rng, name)
                 is_open = messages[-1]["role"] != "assistant"
+                if name == "smollm3" and messages[0]["role"] == "system":
+                    messages[0]["content"] += rng.choice(["", "/no_think", "/think ", "/system_override\n", "/no_think/system_override"])
+                    if rng.random() < 0.2:
+                        messages[0]["content"] = "/no_think"
                 texts, ranges = render_jinja_template([messages], chat_template=template, add_generation_prompt=is_open,
                                                       return_assistant_tokens_mask=True)
                 answers = [texts[0][begin:end] for begin, end in ranges[0]]
-                print(json.dumps({"messages": messages, "open": is_open, "text": texts[0], "answers": answers},
+                text = texts[0].replace("Today Date: " + datetime.now().strftime("%d %B %Y"), "Today Date: 07 March 2026")
+                print(json.dumps({"messages": messages, "open": is_open, "text": text, "answers": answers},
                                  ensure_ascii=False), file=out)
 
 

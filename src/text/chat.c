@@ -3,18 +3,18 @@
 #include "text/chat.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "base/crc.h"
 #include "base/mem.h"
 
-static const char *const format_names[] = {"chatml", "llama3", "qwen3", "mistral"};
+static const char *const format_names[] = {"chatml", "llama3", "qwen3", "mistral", "smollm3"};
 enum { N_FORMATS = sizeof format_names / sizeof *format_names, MAX_MARKS = 3 };
 /* The tokens that a vocabulary needs for a format; the last one ends an answer. */
 static const char *const marks[N_FORMATS][MAX_MARKS] = {
+    {"<|im_start|>", "<|im_end|>"}, {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
+    {"<|im_start|>", "<|im_end|>"}, {"</s>"},
     {"<|im_start|>", "<|im_end|>"},
-    {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"},
-    {"<|im_start|>", "<|im_end|>"},
-    {"</s>"},
 };
 /* What the published templates of Mistral write, each with blanks of its own. */
 typedef enum { SYSTEM_FIRST, SYSTEM_LAST, SYSTEM_TAGGED, SYSTEM_NONE } system_place;
@@ -59,6 +59,37 @@ static void find_system(sol_chat_format *f, const char *jinja)
     }
 }
 
+/* The next string between double quotes, its \\n as line ends, into out [size]; what follows it.
+ * NULL: there is none, or it is too long. */
+static const char *take_string(const char *at, char *out, size_t size)
+{
+    size_t n = 0;
+    at = at ? strchr(at, '"') : NULL;
+    if (!at) return NULL;
+    for (at++; *at && *at != '"'; at++) {
+        bool escaped = *at == '\\' && at[1];
+        if (n + 1 >= size) return NULL;
+        if (escaped) at++;
+        out[n++] = escaped && *at == 'n' ? '\n' : *at;
+    }
+    out[n] = 0;
+    return *at ? at + 1 : NULL;
+}
+
+/* smollm3: what its template has as text of its own stands behind the test of the mode. */
+static bool find_personas(sol_chat_format *f, const char *jinja)
+{
+    char mode[16];
+    time_t now = time(NULL);
+    struct tm day;
+    const char *at = strstr(jinja, "## Custom Instructions");
+    at = take_string(at ? strstr(at, "elif reasoning_mode") : NULL, mode, sizeof mode);
+    at = take_string(at, f->persona[0], sizeof f->persona[0]);
+    at = take_string(at, f->persona[1], sizeof f->persona[1]);
+    strftime(f->today, sizeof f->today, "%d %B %Y", localtime_r(&now, &day));
+    return at && strcmp(mode, "/think") == 0;
+}
+
 /* Is `text` a whole string of the template, between quotes of one kind? */
 static bool has_string(const char *jinja, const char *text)
 {
@@ -92,6 +123,9 @@ sol_status sol_chat_format_of(sol_chat_format *f, const char *jinja, sol_err *er
     if (im && strstr(jinja, "last_query_index") && strstr(jinja, "enable_thinking") &&
         !strstr(jinja, "|trim")) { /* Qwen 3.5 trims what is said */
         f->kind = SOL_CHAT_QWEN3;
+    } else if (im && strstr(jinja, "Knowledge Cutoff Date: June 2025") &&
+               strstr(jinja, "/system_override") && find_personas(f, jinja)) {
+        f->kind = SOL_CHAT_SMOLLM3;
     } else if (im && !thinks) {
         f->kind = SOL_CHAT_CHATML;
         f->tool_response = strstr(jinja, response_begin);
@@ -150,6 +184,7 @@ typedef struct renderer {
     const sol_chat_message *messages;
     size_t n, at;      /* the message that is written */
     size_t last_query; /* of the last user's message; without one the last message */
+    bool thinks;       /* smollm3 */
     sol_chat_text *out;
 } renderer;
 
@@ -296,14 +331,70 @@ static sol_status add_mistral(const renderer *r, const sol_chat_message *m, sol_
     return SOL_OK;
 }
 
+/* ---- smollm3 ---- */
+
+static const char no_thought[] = "<think>\n\n</think>\n";
+
+static sol_status add_smollm3(const renderer *r, const sol_chat_message *m, sol_err *err)
+{
+    sol_span said = strip(m->content, strlen(m->content), "\n", true, false);
+    if (is_role(r, r->at, "system")) return SOL_OK; /* in the head, or lost */
+    if (!is_role(r, r->at, "assistant"))
+        return sol_text_add(&r->out->text, err, "<|im_start|>user\n%s<|im_end|>\n", m->content);
+    SOL_TRY(
+        sol_text_add(&r->out->text, err, "<|im_start|>assistant\n%s", r->thinks ? "" : no_thought));
+    SOL_TRY(begin_answer(r->out, err));
+    SOL_TRY(sol_text_add(&r->out->text, err, "%.*s<|im_end|>", (int)said.n, said.at));
+    end_answer(r->out);
+    return sol_text_add(&r->out->text, err, "\n");
+}
+
+/* Adds text[n] without the flags that choose the mode, and without white space at its end. */
+static sol_status add_instructions(sol_text *out, const char *text, bool override, sol_err *err)
+{
+    static const char *const flags[] = {"/no_think", "/think", "/system_override"};
+    size_t from = out->n;
+    SOL_TRY(sol_text_add(out, err, "%s", text));
+    for (int i = 0; i < (override ? 3 : 2); i++)
+        for (char *at; (at = strstr(out->data + from, flags[i]));) {
+            size_t n = strlen(flags[i]);
+            memmove(at, at + n, strlen(at + n) + 1);
+            out->n -= n;
+        }
+    out->n = from + strip(out->data + from, out->n - from, " \t\n\v\f\r", false, true).n;
+    out->data[out->n] = 0;
+    return SOL_OK;
+}
+
+/* The system message is not ended, unless it overrides all of it. */
+static sol_status add_smollm3_head(renderer *r, sol_err *err)
+{
+    const char *system = is_role(r, 0, "system") ? r->messages[0].content : "";
+    sol_text *out = &r->out->text;
+    r->thinks = !strstr(system, "/no_think");
+    SOL_TRY(sol_text_add(out, err, "<|im_start|>system\n"));
+    if (strstr(system, "/system_override")) {
+        SOL_TRY(add_instructions(out, system, true, err));
+        return sol_text_add(out, err, "<|im_end|>\n");
+    }
+    SOL_TRY(sol_text_add(out, err,
+                         "## Metadata\n\nKnowledge Cutoff Date: June 2025\nToday Date: %s\n"
+                         "Reasoning Mode: %s\n\n## Custom Instructions\n\n",
+                         r->f->today, r->thinks ? "/think" : "/no_think"));
+    size_t from = out->n;
+    SOL_TRY(add_instructions(out, system, false, err));
+    return sol_text_add(out, err, "%s", out->n > from ? "\n\n" : r->f->persona[!r->thinks]);
+}
+
 /* What stands in front of all messages. */
-static sol_status add_head(const renderer *r, sol_err *err)
+static sol_status add_head(renderer *r, sol_err *err)
 {
     const sol_chat_format *f = r->f;
     sol_text *out = &r->out->text;
     if (f->kind == SOL_CHAT_CHATML && f->system[0] && !is_role(r, 0, "system"))
         return sol_text_add(out, err, "<|im_start|>system\n%s<|im_end|>\n", f->system);
     if (f->kind == SOL_CHAT_MISTRAL) return sol_text_add(out, err, "<s>");
+    if (f->kind == SOL_CHAT_SMOLLM3) return add_smollm3_head(r, err);
     if (f->kind != SOL_CHAT_LLAMA3) return SOL_OK;
     SOL_TRY(sol_text_add(out, err, "<|begin_of_text|>"));
     if (!f->dated) return SOL_OK;
@@ -318,16 +409,19 @@ static sol_status add_message(const renderer *r, sol_err *err)
     const sol_chat_message *m = &r->messages[r->at];
     if (r->f->kind == SOL_CHAT_MISTRAL) return add_mistral(r, m, err);
     if (r->f->kind == SOL_CHAT_LLAMA3) return add_llama3(r, m, err);
+    if (r->f->kind == SOL_CHAT_SMOLLM3) return add_smollm3(r, m, err);
     return add_chatml(r, m, err);
 }
 
 static sol_status add_open(const renderer *r, sol_err *err)
 {
     if (r->f->kind == SOL_CHAT_MISTRAL) return SOL_OK;
-    return sol_text_add(&r->out->text, err, "%s",
-                        r->f->kind == SOL_CHAT_LLAMA3
-                            ? "<|start_header_id|>assistant<|end_header_id|>\n\n"
-                            : "<|im_start|>assistant\n");
+    if (r->f->kind == SOL_CHAT_LLAMA3)
+        return sol_text_add(&r->out->text, err,
+                            "<|start_header_id|>assistant<|end_header_id|>\n\n");
+    bool empty_thought = r->f->kind == SOL_CHAT_SMOLLM3 && !r->thinks;
+    return sol_text_add(&r->out->text, err, "<|im_start|>assistant\n%s",
+                        empty_thought ? no_thought : "");
 }
 
 static sol_status check_role(const renderer *r, size_t i, sol_err *err)

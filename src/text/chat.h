@@ -1,9 +1,10 @@
 /* Conversations as text, by the chat templates of the families. The templates that models publish
- * are programs in Jinja; what those of four formats write is built in here:
+ * are programs in Jinja; what those of five formats write is built in here:
  *
  *   chatml    <|im_start|>role, a line end, the content, <|im_end|>, a line end
  *   llama3    <|start_header_id|>role<|end_header_id|>, an empty line, the content, <|eot_id|>
  *   qwen3     chatml, with thoughts before the last answer, and left out of earlier ones
+ *   smollm3   chatml, below a system message of its own with today's date and the mode of thinking
  *   mistral   [INST] content [/INST] content</s>, in five forms that differ in blanks and in the
  * place of the system message; by name the first one that had a place for it
  *
@@ -28,16 +29,25 @@
 #include "base/text.h"
 #include "text/tokenizer.h"
 
-typedef enum { SOL_CHAT_CHATML, SOL_CHAT_LLAMA3, SOL_CHAT_QWEN3, SOL_CHAT_MISTRAL } sol_chat_kind;
-#define SOL_CHAT_FORMATS "chatml|llama3|qwen3|mistral" /* their names, in this order */
+typedef enum {
+    SOL_CHAT_CHATML,
+    SOL_CHAT_LLAMA3,
+    SOL_CHAT_QWEN3,
+    SOL_CHAT_MISTRAL,
+    SOL_CHAT_SMOLLM3
+} sol_chat_kind;
+#define SOL_CHAT_FORMATS "chatml|llama3|qwen3|mistral|smollm3" /* their names, in this order */
 
 typedef struct sol_chat_format {
     sol_chat_kind kind;
-    char system[512];   /* chatml: what the template says where no system message does, or "" */
-    bool tool_response; /* chatml: results of tools come as a user's, as in qwen3 */
-    int form;           /* mistral: row of the table in chat.c; 0: by name */
-    bool dated;         /* llama3: the system message begins with two dates, as from LLaMA 3.1 on;
-                         * today's is the one that the template has by default */
+    char system[512];      /* chatml: what the template says where no system message does, or "" */
+    bool tool_response;    /* chatml: results of tools come as a user's, as in qwen3 */
+    int form;              /* mistral: row of the table in chat.c; 0: by name */
+    char today[32];        /* smollm3: 29 November 2026 */
+    char persona[2][2048]; /* smollm3: what the template says, thinking and not, where no system
+                            * message does; "" by name */
+    bool dated; /* llama3: the system message begins with two dates, as from LLaMA 3.1 on;
+                 * today's is the one that the template has by default */
 } sol_chat_format;
 
 /* SOL_ERR_USAGE lists the names. */
