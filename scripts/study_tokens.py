@@ -164,15 +164,16 @@ def write_tables(out, cells, ratio):
 def write_data(out, cells, ratio):
     out.write("# Made by scripts/study_tokens.py: a block an arm. Tokens a parameter, mean loss,\n"
               "# lowest and highest seed.\n")
+    blocks = []
     for arm, name in ARMS.items():
-        if not any(a == arm for a, _ in cells):
-            continue
-        out.write(f'"{name}"\n')
+        lines = [f'"{name}"']
         for s, r in ratio.items():
             x = [run["loss"] for run in cells.get((arm, s), {}).values()]
             if x:
-                out.write(f"{r:.4g} {statistics.fmean(x):.4f} {min(x):.4f} {max(x):.4f}\n")
-        out.write("\n\n")
+                lines.append(f"{r:.4g} {statistics.fmean(x):.4f} {min(x):.4f} {max(x):.4f}")
+        if len(lines) > 1:
+            blocks.append("\n".join(lines))
+    out.write("\n\n\n".join(blocks) + "\n")
 
 
 def main():

@@ -1,5 +1,5 @@
 # Draws recipes.svg, the picture of the README: gnuplot configs/study/recipes.gp, from the top folder.
-# Means of seeds 1 to 3 and their sample deviations, from the tables of studies 5 and 6 (README.md here):
+# Means of seeds 1 to 3 and their sample deviations, from the tables of recipe and teacher (tables.md here):
 # the loss of a recipe, its deviation; full precision on the same tokens is subtracted.
 $embedded << EOD
 "additive\n(the paper's form)" 4.318 0.023
