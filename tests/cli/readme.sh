@@ -42,7 +42,8 @@ commands() {
          on { line = line $0; if (sub(/\\$/, "", line)) next; print line; line = "" }' "$1" |
         sed 's/study\.every=[0-9]*/study.every=2/; s/sample_every=[0-9]*/sample_every=2/; s/step-[0-9]*\.h5/step-000004.h5/'
 }
-for page in README.md configs/README.md configs/study/README.md scripts/BENCHMARKS.md src/README.md; do
+pages=$(cd "$root" && ls README.md CONTRIBUTING.md configs/README.md configs/*/README.md scripts/*.md src/README.md)
+for page in $pages; do
     commands "$root/$page" >commands
     while read -r line; do
         echo "$page: $line"
@@ -60,7 +61,7 @@ done
 
 # The front page fits, and leads to files that are there.
 [ "$(wc -l <"$root/README.md")" -le 200 ] || fail "README.md has more than 200 lines"
-for page in README.md configs/README.md configs/study/README.md scripts/BENCHMARKS.md; do
+for page in $pages; do
     grep -o '](\([^)#]*\)[)#]' "$root/$page" | sed 's/^](//; s/[)#]$//' | grep -v '^http' | sort -u | while read -r link; do
         [ -z "$link" ] || [ -e "$root/$(dirname "$page")/$link" ] || fail "$page leads to $link, which is not there"
     done
