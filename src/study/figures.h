@@ -21,8 +21,7 @@ enum { SOL_FIGURES_FEW = 14, SOL_FIGURES_WORST = 10 };
 sol_status sol_figures_make(const sol_study_run *runs, int n, const char *dir, sol_figure **figures,
                             int *n_figures, sol_err *err);
 
-/* Shared by the files that draw: figures.c (over time), figures_layers.c (over layers,
- * histograms). */
+/* Shared by the files that draw: figures_time.c, figures_layers.c, figures_histograms.c. */
 
 typedef struct sol_figure_size {
     int width, panel_height, rows, columns;
@@ -66,6 +65,16 @@ sol_axis sol_axis_of(int measure);
 void sol_draw_thresholds(sol_text *t, const sol_axis *a, bool named);
 /* Whether any of them is of joined seeds, so that bands are of these. */
 bool sol_any_seeds(const sol_study_run *runs, int n);
+
+/* The kinds of the layers of a run, in the order of their first one; what is beyond SOL_KINDS goes
+ * to the last. */
+enum { SOL_KINDS = 12 };
+typedef struct sol_kinds {
+    const char *name[SOL_KINDS]; /* borrowed from the run */
+    int n;
+} sol_kinds;
+sol_kinds sol_kinds_of(const sol_study_run *run);
+int sol_kind_of(const sol_kinds *k, const sol_study_layer *l);
 
 /* Each draws one figure of runs[n] into *p: losses over steps; errors of a calibration; measures
  * over steps; a measure over layers and steps; profiles of each kind of layer over the blocks;
