@@ -1,11 +1,12 @@
 #!/bin/sh
 # The main job on the embedded model, from nothing: `make demo`. Prints one table, a sample text, and writes summary.json.
 #
-#   scripts/demo.sh [SOLERA] [DIR]
+#   scripts/demo.sh [SOLERA] [DIR] [STEPS]     STEPS of each training (120): fewer show that it runs, not what it gives
 set -eu
 cd "$(dirname "$0")/.."
 solera=${1:-build/release/solera}
 dir=${2:-runs/demo}
+steps=${3:-120}
 base=checkpoints/embedded.h5
 
 say() { printf '\n== %s\n' "$*" >&2; }
@@ -20,17 +21,18 @@ mkdir -p "$dir"
 touch "$dir/demo"
 
 say "QAT with the Arenas residual: configs/demo.yaml"
-"$solera" train configs/demo.yaml --set run.dir="$dir/arenas"
+"$solera" train configs/demo.yaml --set run.dir="$dir/arenas" --set train.steps="$steps" \
+    --set data.self_tokens=$((steps * 6250 / 3))
 say "QAT without the residual: the same job, the same text"
 "$solera" train configs/demo.yaml --set run.dir="$dir/naive" --set residual.schedule=none \
-    --set data.source=file --set data.train="$dir/arenas/tokens-self.h5"
+    --set train.steps="$steps" --set data.source=file --set data.train="$dir/arenas/tokens-self.h5"
 
 say "calibration: the same text, no training from end to end"
 "$solera" calibrate configs/demo.yaml --set run.dir="$dir/calibrated" --set data.source=file --set data.train="$dir/arenas/tokens-self.h5" \
     -o "$dir/calibrated.h5" >/dev/null
 say "QAT from the calibrated model, without a residual: the same text, half of the steps"
 "$solera" train configs/demo.yaml --set run.dir="$dir/calibrated-qat" --set model.init="$dir/calibrated.h5" --set residual.schedule=none \
-    --set train.steps=60 \
+    --set train.steps=$((steps / 2)) \
     --set data.source=file --set data.train="$dir/arenas/tokens-self.h5"
 
 say "export and evaluation"
