@@ -26,16 +26,16 @@
 #include "step_record.h"
 #include "task_plan.h"
 
-/* A fused update, part by part, while the backward pass runs or, where a rank has several lanes,
- * behind the last of them. */
-typedef struct sol_fused {
+/* The parts of a step's gradient as they are reduced, and with optim.fused updated: while the
+ * backward pass runs or, where a rank has several micro-batches, behind the last of them. */
+typedef struct sol_reduction {
     float lr;
     double square;     /* of the norm of the gradients so far */
     bool asked;        /* whether the losses of all ranks are finite */
     bool begun, stop;  /* stop: the loss, or a gradient, was not finite: the rest stays as it is */
     sol_status status; /* of what is exchanged */
     sol_err *err;
-} sol_fused;
+} sol_reduction;
 
 /* What a micro-batch adds to the figures of its step. */
 typedef struct sol_micro_sums {
@@ -68,7 +68,8 @@ typedef struct sol_trainer {
     sol_job_cut cut;
     sol_lanes *lanes;
     sol_graph *graph;
-    bool by_layer;        /* the graph: a fused update of the only lane of this rank */
+    bool in_parts; /* gradients are reduced by layer: with several lanes, and with optim.fused */
+    bool by_layer; /* the graph, too: this rank has one micro-batch, nobody wants all gradients */
     sol_micro_sums *sums; /* [sol_trainer_micro_batches] of the step */
     sol_study *study;     /* NULL without study.every, and on all ranks but the first */
     sol_events *events;   /* NULL without train.tensorboard */
@@ -83,7 +84,8 @@ typedef struct sol_trainer {
     int32_t *batch; /* [micro-batches] x (inputs, targets, doc_start) of [rows, T] */
     sol_residual residual;
     sol_lr_schedule lr;
-    sol_fused fused;
+    sol_reduction reduction;
+    float *shard_grads; /* by_layer, not fused: the sum in this rank's shard; else NULL */
     int64_t saved_step; /* step of the newest checkpoint on disk; -1: none */
     double started;     /* sol_clock() */
     double step_peak;   /* tokens a second, were a step its products alone on all ranks, at the best

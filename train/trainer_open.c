@@ -382,10 +382,12 @@ static sol_status open_lanes(sol_trainer *t, opening *o, sol_err *err)
 {
     const sol_config *c = t->config;
     (void)o;
+    t->in_parts = c->optim.fused || t->cut.lanes > 1;
     sol_lanes_opts lanes = {
-        .lanes = t->cut.lanes, .by_layer = c->optim.fused, .transport = c->dist.transport};
+        .lanes = t->cut.lanes, .by_layer = t->in_parts, .transport = c->dist.transport};
     SOL_TRY(sol_lanes_create(&t->lanes, t->ctx, t->dist, t->model, &lanes, err));
-    t->by_layer = c->optim.fused && sol_lanes_own(t->lanes) == 1;
+    t->by_layer = t->in_parts && sol_lanes_own(t->lanes) * t->cut.micro == 1 &&
+                  t->model->n_learned == 0 && c->study.every == 0 && c->distill.grad_norms == 0;
     sol_adamw_config adamw = sol_config_adamw(c);
     const sol_shard *shard = sol_lanes_shard(t->lanes);
     if (!t->optim) return sol_adamw_create_shard(&t->optim, t->model, &adamw, shard, err);
@@ -416,6 +418,9 @@ static sol_status open_graph(sol_trainer *t, sol_err *err)
                         .compute = c->train.compute};
     if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, &t->teacher, &o);
     SOL_TRY(sol_graph_create(&t->graph, t->ctx, t->model, &t->quant, &o, err));
+    if (t->by_layer && !c->optim.fused)
+        SOL_TRY(sol_alloc_array((void **)&t->shard_grads, (size_t)t->optim->shard_elements,
+                                sizeof *t->shard_grads, err));
     SOL_TRY(sol_alloc_array((void **)&t->batch, (size_t)sol_trainer_step_tokens(t),
                             3 * sizeof *t->batch, err));
     SOL_TRY(sol_alloc_array((void **)&t->sums, (size_t)sol_trainer_micro_batches(t),
@@ -665,6 +670,7 @@ void sol_trainer_free(sol_trainer **tp)
     sol_graph_free(&t->graph);
     sol_lanes_free(&t->lanes);
     sol_free(t->sums);
+    sol_free(t->shard_grads);
     sol_job_teacher_close(&t->teacher);
     sol_free(t->batch);
     sol_job_close_data(&t->train);

@@ -51,36 +51,44 @@ static sol_status draw(sol_trainer *t, int64_t *counted, sol_err *err)
 /* Whether the loss of some rank is not finite, with a fused update before the first part of it. */
 static sol_status ask_losses(sol_trainer *t, double loss_sum, sol_err *err)
 {
+    sol_reduction *d = &t->reduction;
     bool mine = !isfinite(loss_sum), all[SOL_DIST_MAX];
     int64_t first = sol_lanes_first(t->lanes) * t->cut.micro;
     for (int64_t i = 0; i + 1 < sol_lanes_own(t->lanes) * t->cut.micro; i++)
         mine = mine || !isfinite(t->sums[first + i].loss);
-    t->fused.asked = true;
+    d->asked = true;
     SOL_TRY(sol_dist_gather(t->dist, &mine, sizeof mine, all, err));
-    for (int i = 0; i < sol_dist_size(t->dist); i++) t->fused.stop = t->fused.stop || all[i];
+    for (int i = 0; i < sol_dist_size(t->dist); i++) d->stop = d->stop || all[i];
     return SOL_OK;
 }
 
-static sol_status update_part(sol_trainer *t, const sol_graph_part *part, sol_err *err)
+static sol_status update_part(sol_trainer *t, const sol_graph_part *part, double norm, sol_err *err)
 {
-    sol_fused *f = &t->fused;
-    double norm;
-    if (!f->asked) SOL_TRY(ask_losses(t, part->loss_sum, err));
-    SOL_TRY(sol_lanes_reduce(t->lanes, part, &norm, err));
-    f->square += norm * norm;
-    f->stop = f->stop || !isfinite(norm);
-    if (f->stop) return SOL_OK;
-    if (!f->begun) sol_adamw_begin(t->optim, f->lr);
-    f->begun = true;
+    sol_reduction *d = &t->reduction;
+    if (!d->asked) SOL_TRY(ask_losses(t, part->loss_sum, err));
+    d->stop = d->stop || !isfinite(norm);
+    if (d->stop) return SOL_OK;
+    if (!d->begun) sol_adamw_begin(t->optim, d->lr);
+    d->begun = true;
     sol_adamw_update_params(t->ctx, t->optim, t->model, part->first, part->n, part->grads, 1);
     return sol_lanes_share_params(t->lanes, part, t->model, err);
 }
 
+static sol_status reduce_part(sol_trainer *t, const sol_graph_part *part, sol_err *err)
+{
+    double norm;
+    SOL_TRY(sol_lanes_reduce(t->lanes, part, &norm, err));
+    t->reduction.square += norm * norm;
+    if (t->shard_grads) sol_lanes_take(t->lanes, part, t->shard_grads);
+    return t->config->optim.fused ? update_part(t, part, norm, err) : SOL_OK;
+}
+
 /* sol_graph_done_fn */
-static void update_fused(void *user, const sol_graph_part *part)
+static void on_part(void *user, const sol_graph_part *part)
 {
     sol_trainer *t = user;
-    if (t->fused.status == SOL_OK) t->fused.status = update_part(t, part, t->fused.err);
+    sol_reduction *d = &t->reduction;
+    if (d->status == SOL_OK) d->status = reduce_part(t, part, d->err);
 }
 
 static void add_distilled(sol_graph_distilled *sum, sol_graph_distilled x)
@@ -152,8 +160,8 @@ static sol_status compute_lanes(sol_trainer *t, const sol_step_record *r, sol_st
         if (st == SOL_OK && last && t->study && r->has_study) sol_study_watch(t->study, t->graph);
         compute_micro(t, r, counted, i);
     }
-    if (t->config->optim.fused && !t->by_layer) sol_graph_hand_out(t->graph, update_fused, t);
-    return t->fused.status;
+    if (t->in_parts && !t->by_layer) sol_graph_hand_out(t->graph, on_part, t);
+    return t->reduction.status;
 }
 
 /* The figures of all micro-batches, to all ranks. */
@@ -192,15 +200,16 @@ static sol_status record_study(sol_trainer *t, const sol_step_record *r, sol_err
     return t->study ? sol_study_record(t->study, t->graph, &at, err) : SOL_OK;
 }
 
-/* The gradient of the model as one part. */
-static sol_graph_part whole_gradient(const sol_trainer *t)
+/* Part i of the model, with the gradient of the whole graph where it has one. */
+static sol_graph_part part_at(const sol_trainer *t, int i)
 {
-    sol_graph_part all = sol_graph_part_at(t->model, false, 0);
-    all.grads = sol_graph_grads(t->graph);
-    return all;
+    sol_graph_part part = sol_graph_part_at(t->model, t->in_parts, i);
+    float *grads = sol_graph_grads(t->graph);
+    if (grads) part.grads = grads + t->model->params[part.first].offset;
+    return part;
 }
 
-/* Loss and gradient of the whole step, in this rank's shard; with optim.fused its update, too. */
+/* The gradient of the step and its norm, in this rank's shard; with optim.fused its update, too. */
 static sol_status backward(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
     uint64_t drawn = t->batcher.drawn; /* the first window of the step */
@@ -209,28 +218,38 @@ static sol_status backward(sol_trainer *t, sol_step_record *r, sol_err *err)
     if (st == SOL_OK && r->has_norms) st = measure_norms(t, r, counted, drawn, err);
     sol_graph_begin_step(t->graph, sol_residual_coeffs(t->residual.form, (float)r->lambda),
                          t->cut.micro);
-    t->fused = (sol_fused){.lr = (float)r->lr, .stop = counted == 0, .err = err};
-    if (t->by_layer) sol_graph_on_gradients(t->graph, update_fused, t);
+    t->reduction = (sol_reduction){.lr = (float)r->lr, .stop = counted == 0, .err = err};
+    if (t->by_layer) sol_graph_on_gradients(t->graph, on_part, t);
     SOL_TRY(compute_lanes(t, r, st, counted, drawn, err));
     SOL_TRY(share_sums(t, err));
     add_sums(t, r, counted);
-    if (t->config->optim.fused) {
-        r->grad_norm = sqrt(t->fused.square);
-        return SOL_OK;
+    r->grad_norm = sqrt(t->reduction.square);
+    sol_graph_part all = part_at(t, 0);
+    return t->in_parts ? SOL_OK : sol_lanes_reduce(t->lanes, &all, &r->grad_norm, err);
+}
+
+/* The whole gradient, for rank 0, which records it. */
+static sol_status add_study(sol_trainer *t, const sol_step_record *r, sol_err *err)
+{
+    for (int i = 0; i < sol_graph_part_count(t->model, t->in_parts); i++) {
+        sol_graph_part part = part_at(t, i);
+        SOL_TRY(sol_lanes_share_grads(t->lanes, &part, err));
     }
-    sol_graph_part all = whole_gradient(t);
-    SOL_TRY(sol_lanes_reduce(t->lanes, &all, &r->grad_norm, err));
-    if (!r->has_study) return SOL_OK;
-    SOL_TRY(sol_lanes_share_grads(t->lanes, &all, err));
     return sol_dist_agree(t->dist, record_study(t, r, err), err);
 }
 
 static sol_status update(sol_trainer *t, const sol_step_record *r, sol_err *err)
 {
-    sol_graph_part all = whole_gradient(t);
-    sol_adamw_update(t->ctx, t->optim, t->model, all.grads,
-                     sol_clip_scale(r->grad_norm, t->config->train.grad_clip), (float)r->lr);
-    return sol_lanes_share_params(t->lanes, &all, t->model, err);
+    float scale = sol_clip_scale(r->grad_norm, t->config->train.grad_clip), lr = (float)r->lr;
+    if (t->shard_grads)
+        sol_adamw_update_shard(t->ctx, t->optim, t->model, t->shard_grads, scale, lr);
+    else
+        sol_adamw_update(t->ctx, t->optim, t->model, sol_graph_grads(t->graph), scale, lr);
+    for (int i = 0; i < sol_graph_part_count(t->model, t->in_parts); i++) {
+        sol_graph_part part = part_at(t, i);
+        SOL_TRY(sol_lanes_share_params(t->lanes, &part, t->model, err));
+    }
+    return SOL_OK;
 }
 
 /* Whether the study has a record of this step, which rank 0 makes. */
@@ -257,6 +276,7 @@ sol_status sol_trainer_step(sol_trainer *t, sol_step_record *r, sol_err *err)
     r->has_norms = r->has_distill && c->distill.grad_norms > 0 &&
                    r->step % (uint64_t)c->distill.grad_norms == 0;
     sol_status st = backward(t, r, err);
+    if (st == SOL_OK && r->has_study) st = add_study(t, r, err);
     if (st != SOL_OK) {
         t->batcher.drawn = drawn;
         return st;

@@ -533,7 +533,7 @@ sol_graph_part sol_graph_part_at(const sol_model *m, bool by_layer, int i)
     if (!by_layer) return (sol_graph_part){.n = m->n_params, .n_elements = m->n_elements};
     if (i == 0) return part_of(m, m->params, m->first_block);
     if (i <= m->config.num_hidden_layers) return part_of(m, sol_model_block(m, i - 1), m->n_block);
-    return part_of(m, behind, (int)(m->params + m->n_plain - behind));
+    return part_of(m, behind, (int)(m->params + m->n_params - behind));
 }
 
 /* Hands out the gradients of part i by layer. */

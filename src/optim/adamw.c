@@ -180,9 +180,10 @@ typedef struct update_args {
     sol_adamw *o;
     sol_model *model;
     int index;          /* of the parameter */
-    const float *grads; /* its gradient */
-    int64_t from, to;   /* its elements that are updated */
-    int64_t at, block;  /* where the moments of element 0 would be, and of block 0 the scales */
+    const float *grads; /* its gradient, or that of the shard */
+    bool of_shard;
+    int64_t from, to;  /* its elements that are updated */
+    int64_t at, block; /* where the moments of element 0 would be, and of block 0 the scales */
     sol_adamw_step step;
 } update_args;
 
@@ -218,7 +219,8 @@ static void update_tile(void *arg, int64_t tile, int thread)
         float *w = is_bf16 ? w_buffer : (float *)a->model->data + at;
         float *m = sol_moment_load(&c, false, m_buffer), *v = sol_moment_load(&c, true, v_buffer);
         if (is_bf16) sol_convert(w_buffer, SOL_F32, data, SOL_BF16, n);
-        a->ctx->kernels.elementwise.adamw(&a->step, a->grads + i, n, w, m, v);
+        a->ctx->kernels.elementwise.adamw(&a->step, a->grads + (a->of_shard ? c.at : i), n, w, m,
+                                          v);
         sol_moments_store(&c, m, v);
         if (is_bf16) store_bf16(a->o, at, n, w_buffer, data);
     }
@@ -255,8 +257,8 @@ static void update_param(update_args *a)
     }
 }
 
-void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model, int first, int n,
-                             const float *grads, float grad_scale)
+/* What the update of every parameter has in common. */
+static update_args make_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, float grad_scale)
 {
     const sol_adamw_config *c = &o->config;
     double correction1 = 1 - pow(c->beta1, (double)o->t),
@@ -272,12 +274,36 @@ void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model,
         .eps = c->eps,
         .rate = (float)((double)o->lr / correction1),
     };
-    for (a.index = first; a.index < first + n; a.index++) {
-        const sol_param *p = &model->params[a.index];
-        a.grads = grads + (p->offset - model->params[first].offset);
-        a.step.keep = decays(p) ? (float)(1 - (double)o->lr * (double)c->weight_decay) : 1;
-        update_param(&a);
+    return a;
+}
+
+static void update_one(update_args *a, int index)
+{
+    a->index = index;
+    a->step.keep = decays(&a->model->params[index])
+                       ? (float)(1 - (double)a->o->lr * (double)a->o->config.weight_decay)
+                       : 1;
+    update_param(a);
+}
+
+void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model, int first, int n,
+                             const float *grads, float grad_scale)
+{
+    update_args a = make_update(ctx, o, model, grad_scale);
+    for (int i = first; i < first + n; i++) {
+        a.grads = grads + (model->params[i].offset - model->params[first].offset);
+        update_one(&a, i);
     }
+}
+
+void sol_adamw_update_shard(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads,
+                            float grad_scale, float lr)
+{
+    sol_adamw_begin(o, lr);
+    update_args a = make_update(ctx, o, model, grad_scale);
+    a.grads = grads;
+    a.of_shard = true;
+    for (int i = 0; i < model->n_params; i++) update_one(&a, i);
 }
 
 void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads,

@@ -335,6 +335,16 @@ sol_status sol_lanes_reduce(sol_lanes *l, const sol_graph_part *part, double *no
 
 /* ---- shards ---- */
 
+void sol_lanes_take(const sol_lanes *l, const sol_graph_part *part, float *shard)
+{
+    const lane_part *p = find_part(l, part);
+    const sol_stretch *own = &p->own[l->rank];
+    for (const lane_part *before = l->part; before < p; before++) shard += before->own[l->rank].n;
+    /* Behind the norm's elements is a gap, which has no gradient. */
+    int64_t from = own->first - p->first, n = sol_min_i64(own->n, p->norm - from);
+    if (n > 0) memcpy(shard, part->grads + from, (size_t)n * sizeof *shard);
+}
+
 static sol_status share(sol_lanes *l, const lane_part *p, void *data, size_t size, sol_err *err)
 {
     for (int i = 0; i < l->size; i++)

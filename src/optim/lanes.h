@@ -60,6 +60,9 @@ void sol_lanes_add(sol_lanes *l, float *grads);
 /* The sum of a part over all ranks, in this rank's shard of part->grads; the rest of it is left in
  * any state. *norm: of the whole part, as sol_global_norm has it. */
 sol_status sol_lanes_reduce(sol_lanes *l, const sol_graph_part *part, double *norm, sol_err *err);
+/* Copies this rank's shard of a part that was reduced to its place in shard, [elements of
+ * sol_lanes_shard], stretch behind stretch. */
+void sol_lanes_take(const sol_lanes *l, const sol_graph_part *part, float *shard);
 /* Completes the sum of a part in part->grads, for all. */
 sol_status sol_lanes_share_grads(sol_lanes *l, const sol_graph_part *part, sol_err *err);
 /* Completes the parameters of a part, of which each rank has updated its shard, for all. */

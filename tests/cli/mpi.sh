@@ -50,7 +50,7 @@ kind() { # NAME, settings: a job of this kind on every number of ranks
     on 8 "$name-8" "$@" -t 1
     for n in 2 4 8; do same "$name-1" "$name-$n"; done
 }
-kind fp32
+kind fp32 --set train.activation_checkpoints=true
 kind bf16 --set train.compute=bf16 --set train.param_dtype=bf16_stochastic --set optim.moments=8bit --set dist.transport=bf16
 kind fused --set optim.fused=true --set train.grad_clip=0 --set train.accumulate=1 --set train.batch=8 --set train.activation_checkpoints=true
 cp "$dir/fp32-1/run/ckpt/step-000006.h5" "$dir/start.h5"
