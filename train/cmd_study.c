@@ -249,14 +249,16 @@ const sol_verb sol_verb_study = {
     .name = "study",
     .words = "RUN|MODEL.h5...",
     .min_words = 1,
-    .max_words = 16,
+    .max_words = 64,
     .summary = "report on weight trapping in runs or models, side by side",
     .details = "A run that was trained with study.every has study.h5: its report shows loss, "
                "flips, effective rank and histograms over\n"
-               "time. Of a checkpoint or model the report shows the weights as they are. DIR gets "
-               "index.html, which stands alone, and\n"
-               "every figure as SVG, PNG and gnuplot script. Where a run was calibrated, its "
-               "errors over depth are drawn too. Needs gnuplot (package gnuplot-nox).\n"
+               "time. Runs that differ in the seed alone are drawn as one, with a band. Of a "
+               "checkpoint or model the report shows the\n"
+               "weights as they are. Where a run was calibrated, its errors over depth are drawn, "
+               "too. DIR gets index.html, which stands\n"
+               "alone, and each figure as SVG, PNG and gnuplot script. Needs gnuplot (package "
+               "gnuplot-nox).\n"
                "--sensitivity quantizes one layer at a time, of MODEL or of a job's model.init, "
                "and measures the loss: what costs most\n"
                "may stay finer by quant.overrides. Layers that overrides keep are left out; a "

@@ -77,6 +77,18 @@ grep -q '^valley_mass,"share of weights",' "$dir/a/report/measures-key.csv" || f
 for part in '<nav' 'href="#measures"' 'id="measures"' '<th>teacher</th>' '<th>start</th>' 'comes [0-9]* steps after the one before' 'Learning rate' 'trapped'; do
     grep -q "$part" "$dir/a/report/index.html" || fail "the page has no $part"
 done
+# Seeds of one job are one line; another rate is another one.
+for i in 4 5; do
+    "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/seeds/seed-$i" --set run.seed=$i --set study.every=5 --set study.layers=down_proj \
+        --set study.rows=16 2>/dev/null
+done
+"$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/seeds/other" --set optim.lr=0.002 --set study.every=5 --set study.layers=down_proj \
+    --set study.rows=16 2>/dev/null
+expect 0 "" "$SOLERA" study "$dir/a" "$dir"/seeds/* -o "$dir/joined"
+for part in '<td class="n">3, 4, 5</td>' '<td class="n">3</td>' 'from the lowest seed to the highest' '&plusmn;'; do
+    grep -qF "$part" "$dir/joined/index.html" || fail "the page of seeds has no $part"
+done
+[ "$(grep -c '&#9632;' "$dir/joined/index.html")" -eq 2 ] || fail "four runs are not two points"
 expect 0 "" "$SOLERA" study "$dir/killed"
 grep -q "killed: [5-9] records.* The others are missing" "$dir/killed/report/index.html" || fail "no word on the records of a killed run"
 grep -q "loss at lambda 0" "$dir/a/report/index.html" || fail "the page lacks the losses"
