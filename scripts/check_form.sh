@@ -9,7 +9,7 @@ bad=0
 
 # shellcheck disable=SC2086
 awk 'length($0) > 100 { printf "%s:%d: %d columns, at most 100\n", FILENAME, FNR, length($0); bad = 1 }
-     /for \([^;]*;[^;]*\<st [=!]= SOL_OK/ { printf "%s:%d: a for header asks for the status; use SOL_TRY or break\n", FILENAME, FNR; bad = 1 }
+     FILENAME !~ /^tests/ && /for \([^;]*;[^;]*[^a-z_]st [=!]= SOL_OK/ { printf "%s:%d: a for header asks for the status; use SOL_TRY or break\n", FILENAME, FNR; bad = 1 }
      END { exit bad }' $code || bad=1
 
 case $(clang-format --version 2>/dev/null) in

@@ -84,7 +84,8 @@ void sol_bench_infer_free(sol_bench_infer *b)
     sol_bench_product_free(&b->product);
     sol_bench_memory_free(&b->memory);
     sol_kv_free(&b->kv);
-    for (int64_t s = 0; b->many && s < b->at_once; s++) sol_kv_free(&b->many[s]);
+    if (b->many)
+        for (int64_t s = 0; s < b->at_once; s++) sol_kv_free(&b->many[s]);
     sol_free(b->many);
     sol_free(b->rows);
     sol_free(b->logits);

@@ -97,8 +97,9 @@ static sol_status open_or_leave_nothing(maker *m, sol_err *err)
         had_tokens[i] = sol_file_exists(path);
     }
     sol_status st = open_all(m, err);
-    if (st != SOL_OK && !had_cache) unlink(cache);
-    for (int i = 0; st != SOL_OK && i < n; i++) {
+    if (st == SOL_OK) return SOL_OK;
+    if (!had_cache) unlink(cache);
+    for (int i = 0; i < n; i++) {
         sol_job_made_name(made, i, path);
         if (!had_tokens[i]) unlink(path);
     }

@@ -353,12 +353,13 @@ static sol_status check_name(const struct args *a, sol_err *err)
 {
     static const char *const formats[] = {"gguf", "safetensors"};
     const char *dot = strrchr(a->out, '.');
-    for (int i = 0; dot && i < 2; i++)
-        if (strcmp(dot + 1, formats[i]) == 0 && strcmp(a->format, formats[i]) != 0)
-            return sol_fail(err, SOL_ERR_USAGE,
-                            "%s: is called %s, but --format is %s: give --format %s, or "
-                            "another name",
-                            a->out, dot, a->format, formats[i]);
+    if (dot)
+        for (int i = 0; i < 2; i++)
+            if (strcmp(dot + 1, formats[i]) == 0 && strcmp(a->format, formats[i]) != 0)
+                return sol_fail(err, SOL_ERR_USAGE,
+                                "%s: is called %s, but --format is %s: give --format %s, or "
+                                "another name",
+                                a->out, dot, a->format, formats[i]);
     return SOL_OK;
 }
 

@@ -86,12 +86,14 @@ sol_status sol_job_batcher(const sol_config *c, const sol_job_data *d, sol_batch
     }
     if (st != SOL_OK) return sol_fail(err, st, "%s", why.text);
     b->answers_only = c->data.loss_on == SOL_LOSS_ON_ANSWERS;
-    for (int i = 0; b->answers_only && i < d->n; i++)
-        if (!d->mix.stream[i].tokens->answers)
-            return sol_config_fail(c, "data.loss_on", err,
-                                   "answers: %s has no answers: `solera tokenize` makes a dataset "
-                                   "with them from lines of JSON with messages",
-                                   d->name[i]);
+    if (b->answers_only)
+        for (int i = 0; i < d->n; i++)
+            if (!d->mix.stream[i].tokens->answers)
+                return sol_config_fail(
+                    c, "data.loss_on", err,
+                    "answers: %s has no answers: `solera tokenize` makes a dataset "
+                    "with them from lines of JSON with messages",
+                    d->name[i]);
     return SOL_OK;
 }
 

@@ -56,8 +56,9 @@ static sol_status add_sharegpt(chats *c, const json_t *list, sol_err *err)
     json_array_foreach(list, i, m)
     {
         const char *role = json_string_value(json_object_get(m, "from"));
-        for (size_t k = 0; role && k < 2; k++)
-            if (strcmp(role, names[k][0]) == 0) role = names[k][1];
+        if (role)
+            for (size_t k = 0; k < 2; k++)
+                if (strcmp(role, names[k][0]) == 0) role = names[k][1];
         if (!role)
             return sol_fail(err, SOL_ERR_FORMAT, "conversations[%zu]: has no string under from", i);
         SOL_TRY(add_message(c, role, json_object_get(m, "value"), err));

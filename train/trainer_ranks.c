@@ -34,7 +34,8 @@ static sol_status compare_ranks(const sol_trainer *t, const likeness *mine, sol_
     sol_status st = sol_alloc_array((void **)&all, size, sizeof *all, err);
     SOL_TRY(sol_dist_agree(t->dist, st, err));
     st = sol_dist_gather(t->dist, mine, sizeof *mine, all, err);
-    for (size_t i = 1; i < size && st == SOL_OK; i++) {
+    for (size_t i = 1; i < size; i++) {
+        if (st != SOL_OK) break;
         const char *what = difference(&all[0], &all[i]);
         if (what)
             st = sol_fail(err, SOL_ERR_CONFIG, "rank %d on %s has %s than rank 0 on %s", (int)i,

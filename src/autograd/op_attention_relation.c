@@ -150,8 +150,9 @@ static void backward_tile(void *arg, int64_t tile, int thread)
     float *dx = c->in[0].grad + z.first * z.width + z.index * z.dim;
     const float *dout = c->out[0].grad + z.first;
     (void)thread;
-    for (int64_t at = 0; at < a->time && !c->in[0].grad_add; at++)
-        memset(dx + at * z.width, 0, (size_t)z.dim * sizeof *dx);
+    if (!c->in[0].grad_add)
+        for (int64_t at = 0; at < a->time; at++)
+            memset(dx + at * z.width, 0, (size_t)z.dim * sizeof *dx);
     for (int64_t at = 0; at < a->time; at++) {
         int64_t from = z.start[at];
         double q = softmax(c->ctx, z.x, z.width, z.dim, from, at, z.q),
@@ -169,8 +170,9 @@ static void backward(const sol_op_call *c)
 {
     const sol_slot *sum = &c->in[3];
     if (c->in[0].grad) sol_pool_run(c->ctx->pool, tiles(c), backward_tile, (void *)(uintptr_t)c);
-    for (int64_t n = 0; sum->grad && n < c->in[0].shape.dim[0]; n++)
-        sum->grad[n] = c->out[0].grad[n] + (sum->grad_add ? sum->grad[n] : 0);
+    if (sum->grad)
+        for (int64_t n = 0; n < c->in[0].shape.dim[0]; n++)
+            sum->grad[n] = c->out[0].grad[n] + (sum->grad_add ? sum->grad[n] : 0);
 }
 
 static bool check_case(int i, sol_op_case *c)

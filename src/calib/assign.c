@@ -236,13 +236,14 @@ static void start_scales(const sol_solver *z)
             *alpha_of(z, r, c) =
                 round_scale(z, z->start * nearest_scale(z, z->target + r * z->cols + c, z->group));
     int64_t row = 0;
-    for (int p = 0; z->moments && p < z->s->n_parts; p++) {
-        double sum = 0;
-        int64_t end = row + z->s->part_rows[p];
-        for (int64_t r = row; r < end; r++) sum += z->alpha[r];
-        float mean = round_scale(z, sum / (double)(end - row));
-        for (; row < end; row++) z->alpha[row] = mean;
-    }
+    if (z->moments)
+        for (int p = 0; p < z->s->n_parts; p++) {
+            double sum = 0;
+            int64_t end = row + z->s->part_rows[p];
+            for (int64_t r = row; r < end; r++) sum += z->alpha[r];
+            float mean = round_scale(z, sum / (double)(end - row));
+            for (; row < end; row++) z->alpha[row] = mean;
+        }
 }
 
 void sol_assign_first(sol_solver *z, float factor)
@@ -412,7 +413,8 @@ static void put_block(const sol_solver *z, int64_t row, int64_t col, int fresh, 
     for (int i = 0; i < z->m; i++) {
         float x = alpha * (float)z->pattern[fresh * z->m + i], d = q[i] - x;
         q[i] = x;
-        for (int64_t c = from; d != 0 && c < n; c++) back[c] += d * h[i * z->cols + c];
+        if (d != 0)
+            for (int64_t c = from; c < n; c++) back[c] += d * h[i * z->cols + c];
     }
 }
 
@@ -426,7 +428,8 @@ static void pull_of(const sol_solver *z, int64_t row, int64_t col, int64_t other
         const float *h = z->h + (col + i) * z->cols;
         v[i] = back[i];
         for (int j = 0; j < z->m; j++) v[i] += h[col + j] * q[col + j];
-        for (int j = 0; other >= 0 && j < z->m; j++) v[i] += h[other + j] * q[other + j];
+        if (other >= 0)
+            for (int j = 0; j < z->m; j++) v[i] += h[other + j] * q[other + j];
     }
 }
 

@@ -173,7 +173,8 @@ static void token_roots(const sol_calib *c, const chunk *k, const layer_set *s, 
     for (int64_t i = 0; i < k->counted; i++) {
         const float *x = c->x_fp + (k->row + i) * C;
         double size = 0, weight = 1;
-        for (int64_t j = 0; j < C && s->adds; j++) size += (double)x[j] * x[j];
+        if (s->adds)
+            for (int64_t j = 0; j < C; j++) size += (double)x[j] * x[j];
         if (s->adds && c->opts.token_weights && size > 0) weight = (double)C / size;
         bool first = c->doc_start[k->row + i] == (k->row + i) % c->opts.seq;
         if (s->adds && first) weight *= c->opts.first_token;
@@ -311,11 +312,12 @@ static sol_status solve_set(sol_calib *c, const layer_set *s, sol_calib_report *
     }
     /* The quantized stream behind o and down. */
     int64_t C = c->model->config.hidden_size;
-    for (int64_t first = 0; s->adds && first < all_windows(c); first += c->chunk) {
-        chunk k = chunk_at(c, first);
-        project(c, c->effective, s->which[0], run_stage(c, c->q, s->input, &k, c->x_q), k.rows, 1,
-                c->x_q + k.row * C, C);
-    }
+    if (s->adds)
+        for (int64_t first = 0; first < all_windows(c); first += c->chunk) {
+            chunk k = chunk_at(c, first);
+            project(c, c->effective, s->which[0], run_stage(c, c->q, s->input, &k, c->x_q), k.rows,
+                    1, c->x_q + k.row * C, C);
+        }
     return SOL_OK;
 }
 

@@ -128,7 +128,8 @@ static sol_status time_block(sol_ctx *ctx, const sol_quant_spec *spec, const sol
     sol_mixture data = {.n = 1, .stream = {{tokens, 1}}};
     sol_status st = sol_model_create(&m, shape, SOL_F32, err);
     *seconds = INFINITY;
-    for (int i = 0; i < TRIES && st == SOL_OK; i++) {
+    for (int i = 0; i < TRIES; i++) {
+        if (st != SOL_OK) break;
         sol_model_init_random(ctx, m, 1);
         st = sol_calib_create(&c, ctx, m, spec, o, &data, err);
         double from = sol_clock();

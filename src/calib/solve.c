@@ -299,7 +299,8 @@ static void solve_from(sol_solver *z, float factor, int sweeps, bool first)
         if (first) s->objective[i + 1] = value;
     }
     if (!z->best_gain) return;
-    for (int64_t r = 0; first && r < z->rows; r++) z->best_gain[r] = INFINITY;
+    if (first)
+        for (int64_t r = 0; r < z->rows; r++) z->best_gain[r] = INFINITY;
     s->objective[sweeps] = keep_better(z);
 }
 

@@ -63,9 +63,10 @@ sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *
     sol_err why = {0};
     memset(spec, 0, sizeof *spec);
     spec->method = sol_quantizer_find(c->quant.method);
-    for (int i = 0; c->quant.overrides && i < c->quant.overrides->n; i++)
-        if (sol_quant_override_check(spec, &c->quant.overrides->row[i], &why) != SOL_OK)
-            return sol_config_fail(c, "quant.overrides", err, "%s", why.text);
+    if (c->quant.overrides)
+        for (int i = 0; i < c->quant.overrides->n; i++)
+            if (sol_quant_override_check(spec, &c->quant.overrides->row[i], &why) != SOL_OK)
+                return sol_config_fail(c, "quant.overrides", err, "%s", why.text);
     if (!sol_config_quantizes(c) && c->quant.embed_type != SOL_F32)
         return sol_config_fail(c, "quant.embed_type", err, "%s needs a quant.method, which is none",
                                sol_config_word(c, "quant.embed_type"));

@@ -8,7 +8,8 @@
 
 void sol_sources_free(sol_sources **s)
 {
-    for (int i = 0; *s && i < (*s)->n; i++) sol_free((*s)->row[i].path);
+    if (*s)
+        for (int i = 0; i < (*s)->n; i++) sol_free((*s)->row[i].path);
     sol_free(*s);
     *s = NULL;
 }

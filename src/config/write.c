@@ -133,8 +133,9 @@ static bool is_named(const sol_key *k, const char *name, bool is_section)
 
 static bool is_section(const char *name)
 {
-    for (int i = 0; name && i < sol_key_section_count; i++)
-        if (strcmp(sol_key_sections[i].name, name) == 0) return true;
+    if (name)
+        for (int i = 0; i < sol_key_section_count; i++)
+            if (strcmp(sol_key_sections[i].name, name) == 0) return true;
     return false;
 }
 

@@ -172,10 +172,11 @@ static sol_status score_group(runner *r, sol_err *err)
             const request *q = &m->request[c];
             int64_t rows = (int64_t)q->ids.n - 1;
             sol_kv_truncate(m->kv, m->shared);
-            for (int64_t k = m->shared; q->n_continuation > 0 && k < rows; k++)
-                SOL_TRY(add_row(r, m->kv, q->ids.id[k],
-                                k < rows - q->n_continuation ? -1 : q->ids.id[k + 1], &m->score[c],
-                                err));
+            if (q->n_continuation > 0)
+                for (int64_t k = m->shared; k < rows; k++)
+                    SOL_TRY(add_row(r, m->kv, q->ids.id[k],
+                                    k < rows - q->n_continuation ? -1 : q->ids.id[k + 1],
+                                    &m->score[c], err));
         }
         SOL_TRY(flush(r, err));
     }

@@ -442,13 +442,14 @@ static sol_status check_family(const gguf_writer *w, sol_err *err)
             err, SOL_ERR_UNSUPPORTED,
             "%s: llama.cpp knows no llama3 scaling of RoPE in %s models: use --format safetensors",
             w->view.path, f->model_type);
-    for (int64_t i = 0; f->has & SOL_FAMILY_NOPE && i < c->num_hidden_layers; i++)
-        if (sol_layer_has_rope(c, i) != ((i + 1) % SOL_GGUF_NO_ROPE_INTERVAL != 0))
-            return sol_fail(
-                err, SOL_ERR_UNSUPPORTED,
-                "%s: llama.cpp leaves each fourth layer of a %s model without RoPE, this one has "
-                "no_rope_layer_interval %" PRId64 ": use --format safetensors",
-                w->view.path, f->model_type, c->no_rope_layer_interval);
+    if (f->has & SOL_FAMILY_NOPE)
+        for (int64_t i = 0; i < c->num_hidden_layers; i++)
+            if (sol_layer_has_rope(c, i) != ((i + 1) % SOL_GGUF_NO_ROPE_INTERVAL != 0))
+                return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                                "%s: llama.cpp leaves each fourth layer of a %s model without "
+                                "RoPE, this one has "
+                                "no_rope_layer_interval %" PRId64 ": use --format safetensors",
+                                w->view.path, f->model_type, c->no_rope_layer_interval);
     return SOL_OK;
 }
 

@@ -101,8 +101,9 @@ static const sol_family_row *choose_family(const sol_gguf *g, const sol_family_r
     char type[64];
     const sol_family_row *said = sol_family_named(text_of(g, "solera.model_type", type));
     if (said && strcmp(said->gguf, f->gguf) == 0) return said;
-    for (const sol_family_row *r = sol_families; windowed && r < sol_families + SOL_FAMILIES; r++)
-        if (r->has & SOL_FAMILY_WINDOW && strcmp(r->gguf, f->gguf) == 0) return r;
+    if (windowed)
+        for (const sol_family_row *r = sol_families; r < sol_families + SOL_FAMILIES; r++)
+            if (r->has & SOL_FAMILY_WINDOW && strcmp(r->gguf, f->gguf) == 0) return r;
     return f;
 }
 

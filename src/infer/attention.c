@@ -72,8 +72,9 @@ static void store_value(const sol_kv *kv, int64_t at, int64_t pos, const float *
 static void norm_heads(const sol_net *net, const float *w, float *x, int64_t heads)
 {
     int64_t D = net->config.head_dim;
-    for (int64_t h = 0; w && h < heads; h++, x += D)
-        net->ctx->kernels.train_ops.rmsnorm(x, w, (float)net->config.rms_norm_eps, D, x);
+    if (w)
+        for (int64_t h = 0; h < heads; h++, x += D)
+            net->ctx->kernels.train_ops.rmsnorm(x, w, (float)net->config.rms_norm_eps, D, x);
 }
 
 /* x[heads, D] rotated to position pos, by the kernel that training uses. */

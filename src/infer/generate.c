@@ -34,10 +34,11 @@ typedef struct generation {
 
 static void free_generation(generation *g)
 {
-    for (int64_t i = 0; g->seq && i < g->n_seq; i++) {
-        sol_kv_free(&g->seq[i].kv);
-        sol_free(g->seq[i].ids);
-    }
+    if (g->seq)
+        for (int64_t i = 0; i < g->n_seq; i++) {
+            sol_kv_free(&g->seq[i].kv);
+            sol_free(g->seq[i].ids);
+        }
     sol_free(g->seq);
     sol_free(g->draw);
     sol_free(g->logits);
@@ -346,7 +347,8 @@ sol_status sol_generate_many(sol_net *net, const sol_generate_job *jobs, int64_t
         st = sol_alloc_array((void **)&m.result, (size_t)n_jobs, sizeof *m.result, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&m.ready, (size_t)n_jobs, sizeof *m.ready, err);
     if (st == SOL_OK) st = work(&g, &m, each, user, err);
-    for (int64_t i = m.told; m.result && i < n_jobs; i++) sol_free(m.result[i].ids);
+    if (m.result)
+        for (int64_t i = m.told; i < n_jobs; i++) sol_free(m.result[i].ids);
     sol_free(m.result);
     sol_free(m.ready);
     free_generation(&g);

@@ -82,12 +82,13 @@ void sol_net_free(sol_net **netp)
 
 static sol_status find_missing(sol_net *net, sol_err *err)
 {
-    for (int32_t id = 0; net->tokenizer && id < net->config.vocab_size; id++) {
-        if (sol_tokenizer_has(net->tokenizer, id)) continue;
-        SOL_TRY(sol_grow_array((void **)&net->missing, &net->cap_missing, net->n_missing + 1,
-                               sizeof *net->missing, err));
-        net->missing[net->n_missing++] = id;
-    }
+    if (net->tokenizer)
+        for (int32_t id = 0; id < net->config.vocab_size; id++) {
+            if (sol_tokenizer_has(net->tokenizer, id)) continue;
+            SOL_TRY(sol_grow_array((void **)&net->missing, &net->cap_missing, net->n_missing + 1,
+                                   sizeof *net->missing, err));
+            net->missing[net->n_missing++] = id;
+        }
     return SOL_OK;
 }
 

@@ -27,7 +27,8 @@ static void quarter(const uint16_t *a, const sol_bf16_rows *at, const uint16_t *
                     bool add, float *c, int64_t ldc)
 {
     float sum[SOL_BF16_EDGE][SOL_BF16_EDGE] = {{0}};
-    for (int m = 0; add && m < SOL_BF16_EDGE; m++) memcpy(sum[m], c + m * ldc, sizeof sum[m]);
+    if (add)
+        for (int m = 0; m < SOL_BF16_EDGE; m++) memcpy(sum[m], c + m * ldc, sizeof sum[m]);
     for (int64_t i = 0; i < blocks; i++, a += at->step, b += SOL_BF16_BLOCK) {
         float f32[SOL_BF16_DEPTH][SOL_BF16_EDGE];
         for (int k = 0; k < SOL_BF16_DEPTH; k++)

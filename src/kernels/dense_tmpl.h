@@ -71,8 +71,8 @@ ALWAYS_INLINE size_t word_at(sol_dtype type, int64_t r, int64_t i)
 /* 32 columns of row r as q + offset, into a block. */
 ALWAYS_INLINE void pack_block(sol_dtype type, const uint8_t v[32], int64_t r, uint8_t *block)
 {
-    for (int64_t i = 0; type == SOL_Q8 && i < 8; i++)
-        memcpy(block + word_at(type, r, i), v + 4 * i, 4);
+    if (type == SOL_Q8)
+        for (int64_t i = 0; i < 8; i++) memcpy(block + word_at(type, r, i), v + 4 * i, 4);
     if (type == SOL_Q8) return;
     uint8_t low[16], upper[2][4] = {{0}};
     for (int64_t c = 0; c < 16; c++) low[c] = (uint8_t)((v[c] & 15) | v[c + 16] << 4);
@@ -121,18 +121,20 @@ ALWAYS_INLINE void pack_whole(sol_dtype type, const sol_segments *s, const uint8
                               int64_t r, uint8_t *block)
 {
     uint32_t word;
-    for (int64_t i = 0; type == SOL_Q8 && i < 8; i++) {
-        memcpy(&word, from + 32 * g + 4 * i, 4);
-        word ^= Q8_OFFSET * 0x01010101u;
-        memcpy(block + word_at(type, r, i), &word, 4);
-    }
+    if (type == SOL_Q8)
+        for (int64_t i = 0; i < 8; i++) {
+            memcpy(&word, from + 32 * g + 4 * i, 4);
+            word ^= Q8_OFFSET * 0x01010101u;
+            memcpy(block + word_at(type, r, i), &word, 4);
+        }
     if (type == SOL_Q8) return;
     pack_nibbles(from + 16 * g, r, block, type);
-    for (int64_t i = 0; type == SOL_Q6 && i < 2; i++) {
-        memcpy(&word, from + (s->cols + 1) / 2 + 8 * g + 4 * i, 4);
-        word = transpose_pairs(word);
-        memcpy(block + word_at(type, r, 4 + i), &word, 4);
-    }
+    if (type == SOL_Q6)
+        for (int64_t i = 0; i < 2; i++) {
+            memcpy(&word, from + (s->cols + 1) / 2 + 8 * g + 4 * i, 4);
+            word = transpose_pairs(word);
+            memcpy(block + word_at(type, r, 4 + i), &word, 4);
+        }
 }
 
 /* Block g of row `from`, the last one and shorter than 32 columns, as q + offset. */

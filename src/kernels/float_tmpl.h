@@ -169,9 +169,10 @@ ALWAYS_INLINE void dot_any(load_fn load, size_t size, const void *weights, int64
         const uint8_t *wo = w + (size_t)(o * ldw) * size;
         bool whole = o + DOT_OUTS <= outs;
         int64_t r = 0;
-        for (; whole && r + DOT_ROWS <= rows; r += DOT_ROWS)
-            dot_tile(load, size, DOT_ROWS, DOT_OUTS, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o,
-                     ldy);
+        if (whole)
+            for (; r + DOT_ROWS <= rows; r += DOT_ROWS)
+                dot_tile(load, size, DOT_ROWS, DOT_OUTS, wo, ldw, x + r * ldx, ldx, k,
+                         y + r * ldy + o, ldy);
         for (; r < rows; r++) {
             if (whole)
                 dot_tile(load, size, 1, DOT_OUTS, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o,
@@ -361,7 +362,8 @@ ALWAYS_INLINE void attend_heads(load_fn load, size_t size, int heads, const sol_
         for (int h = 0; h < heads; h++) {
             for (int64_t j = 0; j < a->from - first; j++) s[h].p[j] = -INFINITY; /* unseen */
             attend_softmax(n, &s[h]);
-            for (int64_t j = 0; size == 1 && j < n; j++) s[h].p[j] *= a->value_scale[first + j];
+            if (size == 1)
+                for (int64_t j = 0; j < n; j++) s[h].p[j] *= a->value_scale[first + j];
         }
         attend_values(load, size, heads, a, first, n, s);
     }

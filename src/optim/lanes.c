@@ -157,10 +157,11 @@ void sol_lanes_free(sol_lanes **lp)
 {
     sol_lanes *l = *lp;
     if (!l) return;
-    for (int i = 0; l->part && i < l->n_parts; i++) {
-        sol_free(l->part[i].reduce);
-        sol_free(l->part[i].own);
-    }
+    if (l->part)
+        for (int i = 0; i < l->n_parts; i++) {
+            sol_free(l->part[i].reduce);
+            sol_free(l->part[i].own);
+        }
     for (int i = 0; i < MAX_LEVELS; i++) sol_free(l->level[i]);
     sol_free(l->part);
     sol_free(l->shard.stretch);

@@ -106,8 +106,10 @@ sol_status sol_quant_overrides_parse(sol_quant_overrides **o, const char *text, 
 
 const sol_quant_override *sol_quant_override_of(const sol_quant_spec *spec, const char *name)
 {
-    for (int i = 0; spec->overrides && i < spec->overrides->n; i++)
-        if (fnmatch(spec->overrides->row[i].match, name, 0) == 0) return &spec->overrides->row[i];
+    if (spec->overrides)
+        for (int i = 0; i < spec->overrides->n; i++)
+            if (fnmatch(spec->overrides->row[i].match, name, 0) == 0)
+                return &spec->overrides->row[i];
     return NULL;
 }
 
@@ -129,10 +131,11 @@ sol_quant_spec sol_quant_for(const sol_quant_spec *spec, const char *name)
 bool sol_quant_packable(const sol_quant_spec *spec)
 {
     bool packable = spec->method && spec->method->packable && spec->scale_dtype == SOL_F16;
-    for (int i = 0; packable && spec->overrides && i < spec->overrides->n; i++) {
-        const sol_quantizer *q = spec->overrides->row[i].method;
-        packable = !q || q->packable;
-    }
+    if (spec->overrides)
+        for (int i = 0; packable && i < spec->overrides->n; i++) {
+            const sol_quantizer *q = spec->overrides->row[i].method;
+            packable = !q || q->packable;
+        }
     return packable;
 }
 

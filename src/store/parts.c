@@ -225,12 +225,13 @@ static sol_status get_origin(const sol_h5_file *f, sol_origin *o, sol_err *err)
 {
     const sol_h5_node *n = sol_h5_find(f, "/origin");
     const char *text;
-    for (int i = 0; n && i < N_ORIGIN_FIELDS; i++) {
-        const struct origin_field *row = &origin_fields[i];
-        if (!sol_h5_node_attr(n, row->name)) continue;
-        SOL_TRY(sol_h5_get_text(f, n, row->name, &text, err));
-        sol_origin_take((char *)o + row->offset, row->size, text, strlen(text));
-    }
+    if (n)
+        for (int i = 0; i < N_ORIGIN_FIELDS; i++) {
+            const struct origin_field *row = &origin_fields[i];
+            if (!sol_h5_node_attr(n, row->name)) continue;
+            SOL_TRY(sol_h5_get_text(f, n, row->name, &text, err));
+            sol_origin_take((char *)o + row->offset, row->size, text, strlen(text));
+        }
     return SOL_OK;
 }
 

@@ -216,7 +216,8 @@ static sol_status make_single_layers(maker *k, sol_err *err)
     sol_plot p;
     SOL_TRY(sol_alloc_array((void **)&taken, (size_t)n, sizeof *taken, err));
     sol_status st = SOL_OK;
-    for (int i = 0; i < n && st == SOL_OK; i++) {
+    for (int i = 0; i < n; i++) {
+        if (st != SOL_OK) break;
         int l = n > SOL_FIGURES_FEW ? worst_layer(k, taken) : i;
         taken[l] = true;
         sol_draw_ridges(&p, l, k->runs, k->n_runs);

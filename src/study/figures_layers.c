@@ -247,11 +247,12 @@ void sol_draw_profile(sol_plot *p, const sol_study_run *runs, int n)
             sol_plot_quote(t, m == 0 ? k.name[kind] : "");
             sol_text_add(t, NULL, "\nset yrange [%.6g:%.6g]\n", axis.lo, axis.hi);
             if (any) sol_draw_thresholds(t, &axis, kind == k.n - 1);
-            for (int r = 0; any && r < n; r++)
-                sol_text_add(
-                    t, NULL,
-                    "%s$run%d index %d using 1:%d with linespoints pt 7 ps 0.35 lw 1.2 lc rgb '%s'",
-                    r ? ", \\\n" : "", r, kind, m + 2, sol_run_color(r));
+            if (any)
+                for (int r = 0; r < n; r++)
+                    sol_text_add(t, NULL,
+                                 "%s$run%d index %d using 1:%d with linespoints pt 7 ps 0.35 lw "
+                                 "1.2 lc rgb '%s'",
+                                 r ? ", \\\n" : "", r, kind, m + 2, sol_run_color(r));
             sol_text_add(t, NULL, "\n");
             if (!any) sol_draw_empty_panel(t);
             if (m == 0 && kind == 0) sol_figure_next(p);

@@ -519,7 +519,8 @@ static sol_status encode_added(sol_encoder *e, const sol_added_set *s, const cha
 {
     const sol_tokenizer *t = e->t;
     size_t done = 0;
-    for (size_t i = 0; s->n && i < n;) {
+    size_t end = s->n ? n : 0;
+    for (size_t i = 0; i < end;) {
         const sol_added *a = sol_tok_longest_added(s, text + i, n - i);
         size_t from = i;
         i += a ? a->n : 1;

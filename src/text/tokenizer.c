@@ -493,10 +493,11 @@ int32_t sol_tokenizer_find(const sol_tokenizer *t, const char *text)
 {
     size_t n = strlen(text), len;
     int32_t found = find_word(t, text, n);
-    for (int32_t id = 0; found < 0 && n > 0 && id < t->n_tokens; id++) {
-        const char *own = sol_tok_text(t, id, &len);
-        if (sol_tok_is_added(t, id) && len == n && memcmp(own, text, n) == 0) found = id;
-    }
+    if (n > 0)
+        for (int32_t id = 0; found < 0 && id < t->n_tokens; id++) {
+            const char *own = sol_tok_text(t, id, &len);
+            if (sol_tok_is_added(t, id) && len == n && memcmp(own, text, n) == 0) found = id;
+        }
     return found;
 }
 
@@ -521,12 +522,13 @@ int64_t sol_tokenizer_count_special(const sol_tokenizer *t, const char *text, si
     int64_t count = 0;
     *first = -1;
     for (int k = 0; k < 2; k++) {
-        for (size_t i = 0; t->set[k].n && i < n; i++) {
-            const sol_added *a = sol_tok_longest_added(&t->set[k], text + i, n - i);
-            if (!a) continue;
-            i += a->n - 1;
-            if (t->type[a->id] == SOL_TOKEN_CONTROL && count++ == 0) *first = a->id;
-        }
+        if (t->set[k].n)
+            for (size_t i = 0; i < n; i++) {
+                const sol_added *a = sol_tok_longest_added(&t->set[k], text + i, n - i);
+                if (!a) continue;
+                i += a->n - 1;
+                if (t->type[a->id] == SOL_TOKEN_CONTROL && count++ == 0) *first = a->id;
+            }
     }
     return count;
 }

@@ -121,10 +121,11 @@ sol_status sol_tok_index_added(sol_tokenizer *t, sol_err *err)
 const char *sol_tok_shown_text(const sol_tokenizer *t, int32_t id, size_t *n)
 {
     const sol_added_set *s = &t->set[1];
-    for (int32_t i = 0; sol_tok_added(t, id) & SOL_ADDED_NORMALIZED && i < s->n; i++) {
-        *n = s->token[i].n;
-        if (s->token[i].id == id) return s->token[i].text;
-    }
+    if (sol_tok_added(t, id) & SOL_ADDED_NORMALIZED)
+        for (int32_t i = 0; i < s->n; i++) {
+            *n = s->token[i].n;
+            if (s->token[i].id == id) return s->token[i].text;
+        }
     return sol_tok_text(t, id, n);
 }
 

@@ -182,15 +182,17 @@ static sol_status add_metaspace(sol_tokenizer *t, const json_t *step, sol_err *e
         return sol_fail(err, SOL_ERR_FORMAT, "Metaspace: replacement '%.16s' is not one character",
                         space);
     /* What stands first is then no longer plain from the text that is left. */
-    for (int i = 0; prepend == SOL_PREPEND_FIRST && i < t->normalizer.n; i++) {
-        const sol_normal_step *s = &t->normalizer.step[i];
-        if (s->kind == SOL_NORMAL_STRIP || s->kind == SOL_NORMAL_PREPEND ||
-            (s->kind == SOL_NORMAL_REPLACE &&
-             (!s->find || !is_one_character(s->find) || !*s->content)))
-            return sol_fail(err, SOL_ERR_UNSUPPORTED,
-                            "Metaspace with prepend_scheme first behind a normalizer that may take "
-                            "away the beginning of a text");
-    }
+    if (prepend == SOL_PREPEND_FIRST)
+        for (int i = 0; i < t->normalizer.n; i++) {
+            const sol_normal_step *s = &t->normalizer.step[i];
+            if (s->kind == SOL_NORMAL_STRIP || s->kind == SOL_NORMAL_PREPEND ||
+                (s->kind == SOL_NORMAL_REPLACE &&
+                 (!s->find || !is_one_character(s->find) || !*s->content)))
+                return sol_fail(
+                    err, SOL_ERR_UNSUPPORTED,
+                    "Metaspace with prepend_scheme first behind a normalizer that may take "
+                    "away the beginning of a text");
+        }
     memcpy(t->space, space, strlen(space) + 1);
     return sol_pretok_add_metaspace(&t->pretok, space, (sol_prepend)prepend,
                                     is_true(step, "split", true), err);

@@ -23,47 +23,50 @@ static json_t *vocab_value(const sol_tokenizer *t)
     json_t *vocab = json_object();
     int32_t n_ids = t->n_tokens;
     while (n_ids > 0 && sol_tok_is_added(t, n_ids - 1)) n_ids--;
-    for (int32_t id = 0; vocab && id < n_ids; id++) {
-        char *text;
-        size_t n;
-        int failed = sol_tok_file_text(t, id, &text, &n, NULL) != SOL_OK;
-        if (!failed) failed = json_object_set_new(vocab, text, json_integer(id));
-        sol_free(text);
-        if (failed) {
-            json_decref(vocab);
-            return NULL;
+    if (vocab)
+        for (int32_t id = 0; id < n_ids; id++) {
+            char *text;
+            size_t n;
+            int failed = sol_tok_file_text(t, id, &text, &n, NULL) != SOL_OK;
+            if (!failed) failed = json_object_set_new(vocab, text, json_integer(id));
+            sol_free(text);
+            if (failed) {
+                json_decref(vocab);
+                return NULL;
+            }
         }
-    }
     return vocab;
 }
 
 static json_t *merges_value(const sol_tokenizer *t)
 {
     json_t *merges = json_array();
-    for (size_t i = 0; merges && i < t->n_merges; i++) {
-        json_t *pair = json_pack("[o, o]", text_value(t, t->merges[i].left),
-                                 text_value(t, t->merges[i].right));
-        if (!pair || json_array_append_new(merges, pair) != 0) {
-            json_decref(merges);
-            return NULL;
+    if (merges)
+        for (size_t i = 0; i < t->n_merges; i++) {
+            json_t *pair = json_pack("[o, o]", text_value(t, t->merges[i].left),
+                                     text_value(t, t->merges[i].right));
+            if (!pair || json_array_append_new(merges, pair) != 0) {
+                json_decref(merges);
+                return NULL;
+            }
         }
-    }
     return merges;
 }
 
 static json_t *added_value(const sol_tokenizer *t)
 {
     json_t *added = json_array();
-    for (int32_t id = 0; added && id < t->n_tokens; id++) {
-        if (!sol_tok_is_added(t, id)) continue;
-        json_t *one = json_pack("{s:i, s:o, s:b, s:b, s:b, s:b, s:b}", "id", id, "content",
-                                text_value(t, id), "single_word", 0, "lstrip", 0, "rstrip", 0,
-                                "normalized", 0, "special", t->type[id] == SOL_TOKEN_CONTROL);
-        if (!one || json_array_append_new(added, one) != 0) {
-            json_decref(added);
-            return NULL;
+    if (added)
+        for (int32_t id = 0; id < t->n_tokens; id++) {
+            if (!sol_tok_is_added(t, id)) continue;
+            json_t *one = json_pack("{s:i, s:o, s:b, s:b, s:b, s:b, s:b}", "id", id, "content",
+                                    text_value(t, id), "single_word", 0, "lstrip", 0, "rstrip", 0,
+                                    "normalized", 0, "special", t->type[id] == SOL_TOKEN_CONTROL);
+            if (!one || json_array_append_new(added, one) != 0) {
+                json_decref(added);
+                return NULL;
+            }
         }
-    }
     return added;
 }
 

@@ -109,9 +109,10 @@ ALWAYS_INLINE void pack_form(const sol_bf16_source *s, bool bf16, bool k_inner, 
             pairs_of_rows(p + 2 * i * step, p + (2 * i + 1) * step, bf16, scale, out);
         for (int j = 0; j < 2; j++) _mm256_storeu_si256((void *)(to + 64 * i + 32 * j), out[j]);
     }
-    for (int i = 0; transposed && i < 4; i++)
-        transpose(words + i / 2 * 128 + i % 2 * 8,
-                  (uint32_t *)(void *)block + i % 2 * 128 + i / 2 * 8);
+    if (transposed)
+        for (int i = 0; i < 4; i++)
+            transpose(words + i / 2 * 128 + i % 2 * 8,
+                      (uint32_t *)(void *)block + i % 2 * 128 + i / 2 * 8);
 }
 
 ALWAYS_INLINE void pack_whole(const sol_bf16_source *s, bool bf16, bool pairs, uint16_t *block)

@@ -245,8 +245,9 @@ ALWAYS_INLINE void look_up_segment(const uint8_t *unit, int64_t k, int64_t block
     for (const slot_sums *end = table + blocks; table < end;) {
         const uint8_t *chunk = unit + k / CHUNK_BLOCKS * CHUNK_BYTES;
         int64_t in_chunk = k % CHUNK_BLOCKS;
-        for (int line = 0; in_chunk == 0 && line < CHUNK_BYTES; line += 64)
-            _mm_prefetch((const char *)chunk + PREFETCH + line, _MM_HINT_NTA);
+        if (in_chunk == 0)
+            for (int line = 0; line < CHUNK_BYTES; line += 64)
+                _mm_prefetch((const char *)chunk + PREFETCH + line, _MM_HINT_NTA);
         if (in_chunk % PART_BLOCKS == 0 && end - table >= PART_BLOCKS) {
             look_up_part(chunk, in_chunk, table, acc);
             k += PART_BLOCKS;
@@ -460,7 +461,8 @@ static void product_by_gemm(const sol_tile_call *call, int64_t tile_index, gemm_
         bool first = in_group == 0, last = in_group == s->segs_per_group - 1;
         const sol_f16 *scales =
             (const sol_f16 *)(tile + sol_unit_scales(&unit, i / s->segs_per_group));
-        for (int j = 0; first && j < 4; j++) g.scale[j] = load_scales(scales + 8 * j);
+        if (first)
+            for (int j = 0; j < 4; j++) g.scale[j] = load_scales(scales + 8 * j);
         g.blocks = len / 4;
         g.q = a->q + start;
         g.d = a->d + i;

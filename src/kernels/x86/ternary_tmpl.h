@@ -437,9 +437,10 @@ static void gemm_group(const sol_tile_call *call, const uint8_t *tile, int64_t g
         decode_segment(unit, (start - skip) / 4, len / 4, book, work->w);
         multiply_segment(s, work->w, i, call->acts, to);
     }
-    for (int64_t t = 0; t < n && !to.only; t++)
-        for (int j = 0; j < 4; j++)
-            work->y[t][j] = _mm512_fmadd_ps(to.scale[j], work->u[t][j], work->y[t][j]);
+    if (!to.only)
+        for (int64_t t = 0; t < n; t++)
+            for (int j = 0; j < 4; j++)
+                work->y[t][j] = _mm512_fmadd_ps(to.scale[j], work->u[t][j], work->y[t][j]);
 }
 
 static void product_by_gemm(const sol_tile_call *call, int64_t first, int64_t last,
