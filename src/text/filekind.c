@@ -12,7 +12,10 @@ typedef struct magic {
 
 #define UNPACK "decompress it first, or compress it with gzip"
 #define EXTRACT "unpack it and name the text files in it"
-#define TABLE "write its column of text as lines of JSON, {\"text\": \"...\"}"
+#define TABLE \
+    "`scripts/table_to_jsonl.sh TABLE [COLUMN] > OUT.jsonl` makes lines of JSON of it, COLUMN as " \
+    "\"text\""
+#define ROWS "write its column of text as lines of JSON, {\"text\": \"...\"}"
 #define RECODE(from) "convert it with `iconv -f " from " -t UTF-8`"
 #define NO_TEXT "text in UTF-8 or JSON is expected"
 
@@ -42,10 +45,10 @@ static const magic magics[] = {
     {257, 5, "ustar", "a tar archive", EXTRACT},
     {0, 4, "PAR1", "a Parquet file", TABLE},
     {0, 6, "ARROW1", "an Arrow file", TABLE},
-    {0, 4, "\xFF\xFF\xFF\xFF", "an Arrow stream", TABLE},
-    {0, 4, "FEA1", "a Feather file", TABLE},
-    {0, 4, "Obj\1", "an Avro file", TABLE},
-    {0, 16, "SQLite format 3", "an SQLite database", TABLE},
+    {0, 4, "\xFF\xFF\xFF\xFF", "an Arrow stream", ROWS},
+    {0, 4, "FEA1", "a Feather file", ROWS},
+    {0, 4, "Obj\1", "an Avro file", ROWS},
+    {0, 16, "SQLite format 3", "an SQLite database", ROWS},
     {0, 8, "\x89HDF\r\n\x1A\n", "an HDF5 file",
      "a dataset of `solera tokenize` needs no tokenizing; " NO_TEXT},
     {0, 6, "\x93NUMPY", "a NumPy array", TABLE},

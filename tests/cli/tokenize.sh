@@ -181,3 +181,13 @@ for left in "$d"/out.h5*; do [ ! -e "$left" ] || die "interrupted: left behind $
 cat "$stories" | "$SOLERA" tokenize --tokenizer checkpoints/embedded.h5 --input - -o "$d/pipe.h5" 2>/dev/null || die "--input - from a pipe"
 "$SOLERA" tokenize --tokenizer checkpoints/embedded.h5 --input - -o "$d/stdin.h5" <"$stories" 2>/dev/null || die "--input - from a file"
 cmp -s "$d/file.h5" "$d/pipe.h5" && cmp -s "$d/file.h5" "$d/stdin.h5" || die "--input - makes another dataset"
+
+# a table is refused with the one command that makes lines of JSON of it, which works
+printf 'id,body\n1,"a ""b"", c"\n2,x\n' >"$d/table.csv"
+"$SOLERA" tokenize --tokenizer "$d/t.json" --input "$d/table.csv" -o "$d/table.h5" 2>"$d/stderr" && die "a table is read"
+grep -qF 'scripts/table_to_jsonl.sh TABLE [COLUMN] > OUT.jsonl' "$d/stderr" || die "no way out of a table: $(cat "$d/stderr")"
+if command -v python3 >/dev/null; then
+    PYTHON=python3 scripts/table_to_jsonl.sh "$d/table.csv" body >"$d/table.jsonl" || die "table_to_jsonl.sh"
+    "$SOLERA" tokenize --tokenizer "$d/t.json" --input "$d/table.jsonl" -o "$d/table.h5" --json >"$d/counts" 2>/dev/null || die "its lines are not read"
+    grep -q '"documents": 2,' "$d/counts" || die "table: $(cat "$d/counts")"
+fi
