@@ -405,36 +405,90 @@ static size_t packed_tile_bytes(const sol_net *net, const sol_packed_model *p)
     return bytes;
 }
 
-static sol_status fill_from_packed(sol_net *net, const sol_packed_model *p, sol_err *err)
+/* Releases what the kernels hold in a layout of their own; float types are used where they are. */
+static void drop_copied(const sol_net *net, sol_stored *s)
 {
-    const sol_stored *embed = sol_packed_matrix(p, -1, SOL_ROLE_EMBED),
-                     *head = sol_packed_matrix(p, -1, SOL_ROLE_HEAD);
+    if (s->rows && sol_matrix_tile_bytes(net->ctx, s, 1)) sol_stored_free(s);
+}
+
+/* A packed model: in memory, or p is that of a file, from which matrices come when they are
+ * placed. */
+typedef struct packed_source {
+    const sol_packed_model *packed;
+    sol_packed_file *file; /* NULL: in memory */
+    sol_packed_model *p;   /* `packed`, of a file */
+} packed_source;
+
+/* Brings the matrix of a role into memory. */
+static sol_status fetch(const packed_source *from, int64_t layer, sol_role role, sol_err *err)
+{
+    const sol_stored *m = sol_packed_matrix(from->packed, layer, role);
+    return from->file && m ? sol_packed_file_load(from->file, (int)(m - from->packed->matrix), err)
+                           : SOL_OK;
+}
+
+/* It is placed. */
+static void release(const sol_net *net, const packed_source *from, int64_t layer, sol_role role)
+{
+    const sol_stored *m = sol_packed_matrix(from->packed, layer, role);
+    if (from->file && m) drop_copied(net, &from->p->matrix[m - from->packed->matrix]);
+}
+
+static sol_status place_packed_matrix(sol_net *net, const packed_source *from, int64_t layer,
+                                      int which, sol_err *err)
+{
+    sol_stored parts[MAX_PARTS];
+    int n = stacks[which].n;
+    for (int i = 0; i < n; i++) SOL_TRY(fetch(from, layer, stacks[which].role[i], err));
+    packed_parts(from->packed, layer, which, parts);
+    SOL_TRY(place_matrix(net, layer, which, parts, NULL, err));
+    for (int i = 0; i < n; i++) release(net, from, layer, stacks[which].role[i]);
+    return SOL_OK;
+}
+
+static sol_status place_packed_embedding(sol_net *net, const packed_source *from, sol_err *err)
+{
+    const sol_role role[] = {SOL_ROLE_EMBED, SOL_ROLE_HEAD};
+    for (int i = 0; i < 2; i++) SOL_TRY(fetch(from, -1, role[i], err));
+    SOL_TRY(place_embedding(net, sol_packed_matrix(from->packed, -1, SOL_ROLE_EMBED),
+                            sol_packed_matrix(from->packed, -1, SOL_ROLE_HEAD), err));
+    for (int i = 0; i < 2; i++) release(net, from, -1, role[i]);
+    return SOL_OK;
+}
+
+static sol_status fill_from_packed(sol_net *net, const packed_source *from, sol_err *err)
+{
+    const sol_packed_model *p = from->packed;
     for (int i = 0; i < p->table->n_params; i++)
         if (p->vector[i]) place_vector(net, &p->table->params[i], p->vector[i]);
     SOL_TRY(alloc_biases(net, err));
     SOL_TRY(sol_alloc_array((void **)&net->weights, packed_tile_bytes(net, p), 1, err));
-    SOL_TRY(place_embedding(net, embed, head, err));
+    SOL_TRY(place_packed_embedding(net, from, err));
     for (int64_t l = 0; l < p->config.num_hidden_layers; l++)
-        for (int which = 0; which < NET_MATRICES; which++) {
-            sol_stored parts[MAX_PARTS];
-            packed_parts(p, l, which, parts);
-            SOL_TRY(place_matrix(net, l, which, parts, NULL, err));
-        }
+        for (int which = 0; which < NET_MATRICES; which++)
+            SOL_TRY(place_packed_matrix(net, from, l, which, err));
     return SOL_OK;
 }
 
-sol_status sol_net_from_packed(sol_net **out, sol_ctx *ctx, const sol_packed_model *p,
-                               const sol_net_opts *o, sol_err *err)
+static sol_status from_packed(sol_net **out, sol_ctx *ctx, const packed_source *from,
+                              const sol_net_opts *o, sol_err *err)
 {
     sol_net *net;
+    const sol_packed_model *p = from->packed;
     sol_status st = begin(&net, ctx, &p->config, p->tokenizer, o, err);
     if (st != SOL_OK) return st;
     net->kind = SOL_NET_PACKED;
     net->bits_per_weight = sol_packed_model_bits(p);
-    st = fill_from_packed(net, p, err);
+    st = fill_from_packed(net, from, err);
     if (st != SOL_OK) sol_net_free(&net);
     *out = net;
     return st;
+}
+
+sol_status sol_net_from_packed(sol_net **net, sol_ctx *ctx, const sol_packed_model *p,
+                               const sol_net_opts *o, sol_err *err)
+{
+    return from_packed(net, ctx, &(packed_source){.packed = p}, o, err);
 }
 
 static sol_status open_model(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o,
@@ -458,24 +512,18 @@ static sol_status open_model(sol_net **net, sol_ctx *ctx, const char *path, cons
     return SOL_OK;
 }
 
-/* Releases what the kernels hold in a layout of their own; float types are used where they are. */
-static void drop_copied(const sol_net *net, sol_stored *s)
-{
-    if (s->rows && sol_matrix_tile_bytes(net->ctx, s, 1)) sol_stored_free(s);
-}
-
 static sol_status open_packed(sol_net **net, sol_ctx *ctx, const char *path, const sol_net_opts *o,
                               sol_err *err)
 {
-    sol_packed_model p = {0};
-    sol_status st = sol_packed_model_read(&p, path, err);
-    if (st != SOL_OK) return st;
-    st = sol_net_from_packed(net, ctx, &p, o, err);
+    sol_packed_model p;
+    packed_source from = {.packed = &p, .p = &p};
+    SOL_TRY(sol_packed_file_open(&from.file, &p, path, err));
+    sol_status st = from_packed(net, ctx, &from, o, err);
+    sol_packed_file_close(&from.file);
     if (st != SOL_OK) {
         sol_packed_model_free(&p);
         return sol_err_prefix(err, st, "%s", path);
     }
-    for (int i = 0; i < p.table->n_params; i++) drop_copied(*net, &p.matrix[i]);
     (*net)->packed = p;
     return SOL_OK;
 }

@@ -425,13 +425,14 @@ static sol_status read_rows_cols(const sol_h5_file *f, const sol_h5_node *n, con
     return SOL_OK;
 }
 
-static sol_status read_linear(const sol_h5_file *f, const sol_param *p, sol_stored *m, sol_err *err)
+static sol_status describe_linear(const sol_h5_file *f, const sol_param *p, sol_stored *m,
+                                  sol_err *err)
 {
     char path[160];
     const sol_h5_node *n;
     part_shape parts[3];
     param_path(path, p->name, "");
-    *m = (sol_stored){.rows = p->rows, .cols = p->cols};
+    *m = (sol_stored){.type = SOL_TERNARY, .rows = p->rows, .cols = p->cols};
     SOL_TRY(sol_h5_need_group(f, path, &n, err));
     SOL_TRY(read_rows_cols(f, n, p, err));
     SOL_TRY(sol_h5_get_i64(f, n, "group_size", 0, p->cols, &m->group_size, err));
@@ -442,8 +443,15 @@ static sol_status read_linear(const sol_h5_file *f, const sol_param *p, sol_stor
                         (long long)m->group_size, (long long)p->cols);
     linear_shapes(m, parts);
     for (int k = 0; k < 3; k++) SOL_TRY(read_into(f, p->name, &parts[k], NULL, err));
+    return SOL_OK;
+}
+
+static sol_status load_linear(const sol_h5_file *f, const sol_param *p, sol_stored *m, sol_err *err)
+{
+    part_shape parts[3];
+    linear_shapes(m, parts);
     sol_status st = sol_packed_alloc(m, err);
-    if (st != SOL_OK) return sol_err_prefix(err, st, "%s: %s", f->path, path);
+    if (st != SOL_OK) return sol_err_prefix(err, st, "%s: %s", f->path, p->name);
     SOL_TRY(read_into(f, p->name, &parts[0], m->data, err));
     SOL_TRY(read_into(f, p->name, &parts[1], m->signs, err));
     return read_into(f, p->name, &parts[2], m->scales, err);
@@ -461,20 +469,29 @@ static bool is_packed_in(const sol_packed_model *m, int i, const sol_h5_file *f)
     return n && sol_h5_node_attr(n, "block_layout");
 }
 
-/* A matrix of fp32 or fp16 is a dataset; any other type a group of data and scales. Shapes are
- * checked before memory is allocated for them. */
-static sol_status read_dense(const sol_h5_file *f, const sol_param *p, sol_stored *d, sol_err *err)
+/* Where data and scales of a dense matrix lie: of fp32 or fp16 it is a dataset, of any other type a
+ * group of both. */
+static void dense_shapes(const sol_stored *d, part_shape *data, part_shape *scales)
+{
+    *data = (part_shape){"", d->type == SOL_F16 ? SOL_H5_F16 : SOL_H5_F32, {d->rows, d->cols}};
+    if (!is_plain(d->type))
+        *data = (part_shape){
+            "/data", SOL_H5_U8, {d->rows, (int64_t)sol_dtype_row_bytes(d->type, d->cols)}};
+    *scales =
+        (part_shape){"/scales", SOL_H5_F16, {d->rows, sol_dtype_row_scales(d->type, d->cols)}};
+}
+
+static sol_status describe_dense(const sol_h5_file *f, const sol_param *p, sol_stored *d,
+                                 sol_err *err)
 {
     char path[160];
     const char *name;
     sol_dtype type;
+    part_shape data, scales;
     param_path(path, p->name, "");
     const sol_h5_node *n = sol_h5_find(f, path);
-    part_shape data = {"", SOL_H5_F32, {p->rows, p->cols}},
-               scales = {"/scales", SOL_H5_F16, {p->rows, 0}};
     if (!n || n->is_dataset) {
         type = n && n->type == SOL_H5_F16 ? SOL_F16 : SOL_F32;
-        data.type = type == SOL_F16 ? SOL_H5_F16 : SOL_H5_F32;
     } else {
         SOL_TRY(sol_h5_get_text(f, n, "type", &name, err));
         SOL_TRY(sol_embed_type_from_name(name, &type, err));
@@ -486,13 +503,17 @@ static sol_status read_dense(const sol_h5_file *f, const sol_param *p, sol_store
                             "%s: %s: a matrix of type %s is a dataset, not a group", f->path, path,
                             name);
         SOL_TRY(read_rows_cols(f, n, p, err));
-        data = (part_shape){
-            "/data", SOL_H5_U8, {p->rows, (int64_t)sol_dtype_row_bytes(type, p->cols)}};
-        scales.dim[1] = sol_dtype_row_scales(type, p->cols);
-        SOL_TRY(read_into(f, p->name, &scales, NULL, err));
     }
-    SOL_TRY(read_into(f, p->name, &data, NULL, err));
     *d = (sol_stored){.type = type, .rows = p->rows, .cols = p->cols};
+    dense_shapes(d, &data, &scales);
+    if (!is_plain(type)) SOL_TRY(read_into(f, p->name, &scales, NULL, err));
+    return read_into(f, p->name, &data, NULL, err);
+}
+
+static sol_status load_dense(const sol_h5_file *f, const sol_param *p, sol_stored *d, sol_err *err)
+{
+    part_shape data, scales;
+    dense_shapes(d, &data, &scales);
     SOL_TRY(sol_stored_alloc(d, err));
     SOL_TRY(read_into(f, p->name, &data, d->data, err));
     return d->scales ? read_into(f, p->name, &scales, d->scales, err) : SOL_OK;
@@ -508,22 +529,22 @@ static sol_status read_vector(const sol_h5_file *f, const sol_param *p, float *o
 }
 
 /* Vectors first: they take little memory, and a file that is not what its configuration says is
- * refused by them. */
-static sol_status read_params(sol_packed_model *p, const sol_h5_file *f, sol_err *err)
+ * refused by them. Shapes of all matrices are checked before memory is allocated for any. */
+static sol_status describe_params(sol_packed_model *p, const sol_h5_file *f, sol_err *err)
 {
     const sol_model *table = p->table;
     for (int i = 0; i < table->n_params; i++)
         if (p->vector[i]) SOL_TRY(read_vector(f, &table->params[i], p->vector[i], err));
     for (int i = 0; i < table->n_params; i++)
         if (!p->vector[i] && is_packed_in(p, i, f))
-            SOL_TRY(read_linear(f, &table->params[i], &p->matrix[i], err));
+            SOL_TRY(describe_linear(f, &table->params[i], &p->matrix[i], err));
     for (int i = 0; i < table->n_params; i++)
         if (!is_packed(p, i) && !p->vector[i])
-            SOL_TRY(read_dense(f, &table->params[i], &p->matrix[i], err));
+            SOL_TRY(describe_dense(f, &table->params[i], &p->matrix[i], err));
     return SOL_OK;
 }
 
-static sol_status read_all(sol_packed_model *p, const sol_h5_file *f, sol_err *err)
+static sol_status describe_all(sol_packed_model *p, const sol_h5_file *f, sol_err *err)
 {
     sol_model_config config;
     SOL_TRY(sol_part_check_format(f, SOL_FORMAT_PACKED, err));
@@ -535,16 +556,62 @@ static sol_status read_all(sol_packed_model *p, const sol_h5_file *f, sol_err *e
         return sol_fail(err, SOL_ERR_SHAPE, "%s: /model: hidden_size %lld is larger than the file",
                         f->path, (long long)config.hidden_size);
     SOL_TRY(sol_packed_model_begin(p, &config, err));
-    return read_params(p, f, err);
+    return describe_params(p, f, err);
+}
+
+struct sol_packed_file {
+    sol_h5_file h5;
+    sol_packed_model *model; /* borrowed */
+};
+
+sol_status sol_packed_file_open(sol_packed_file **out, sol_packed_model *p, const char *path,
+                                sol_err *err)
+{
+    sol_packed_file *f;
+    *out = NULL;
+    *p = (sol_packed_model){0};
+    SOL_TRY(sol_alloc_array((void **)&f, 1, sizeof *f, err));
+    f->model = p;
+    sol_status st = sol_h5_open(&f->h5, path, err);
+    if (st != SOL_OK) {
+        sol_free(f);
+        return st;
+    }
+    *out = f;
+    st = describe_all(p, &f->h5, err);
+    if (st == SOL_OK) return SOL_OK;
+    sol_packed_file_close(out);
+    sol_packed_model_free(p);
+    return st;
+}
+
+sol_status sol_packed_file_load(sol_packed_file *f, int i, sol_err *err)
+{
+    const sol_param *param = &f->model->table->params[i];
+    sol_stored *m = &f->model->matrix[i];
+    return is_packed(f->model, i) ? load_linear(&f->h5, param, m, err)
+                                  : load_dense(&f->h5, param, m, err);
+}
+
+void sol_packed_file_close(sol_packed_file **f)
+{
+    if (!*f) return;
+    sol_h5_close(&(*f)->h5);
+    sol_free(*f);
+    *f = NULL;
 }
 
 sol_status sol_packed_model_read(sol_packed_model *p, const char *path, sol_err *err)
 {
-    sol_h5_file f;
-    *p = (sol_packed_model){0};
-    SOL_TRY(sol_h5_open(&f, path, err));
-    sol_status st = read_all(p, &f, err);
-    sol_h5_close(&f);
+    sol_packed_file *f;
+    SOL_TRY(sol_packed_file_open(&f, p, path, err));
+    sol_status st = SOL_OK;
+    for (int i = 0; i < p->table->n_params; i++) {
+        if (p->vector[i]) continue;
+        st = sol_packed_file_load(f, i, err);
+        if (st != SOL_OK) break;
+    }
+    sol_packed_file_close(&f);
     if (st != SOL_OK) sol_packed_model_free(p);
     return st;
 }

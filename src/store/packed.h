@@ -64,6 +64,14 @@ double sol_packed_model_bits(const sol_packed_model *p);
 sol_status sol_packed_model_write(const sol_packed_model *p, const sol_tokenizer *tokenizer,
                                   const char *path, sol_err *err);
 sol_status sol_packed_model_read(sol_packed_model *p, const char *path, sol_err *err);
+/* The same a matrix at a time, for who brings each into a layout of its own and holds none twice:
+ * _open reads all but the data of the matrices, whose types and shapes are in p->matrix; _load
+ * reads those of matrix i, once. p outlives *f, and is freed as ever. */
+typedef struct sol_packed_file sol_packed_file;
+sol_status sol_packed_file_open(sol_packed_file **f, sol_packed_model *p, const char *path,
+                                sol_err *err);
+sol_status sol_packed_file_load(sol_packed_file *f, int i, sol_err *err);
+void sol_packed_file_close(sol_packed_file **f);
 /* *bytes: the size of the file that sol_packed_model_from and _write make of a model of these
  * shapes; table needs no weights. Fails where they would. */
 sol_status sol_packed_model_bytes(const sol_model *table, const sol_tokenizer *t,
