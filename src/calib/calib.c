@@ -10,32 +10,13 @@
 #include "base/half.h"
 #include "base/num.h"
 #include "calib/refine.h"
+#include "calib/sizes.h"
 #include "calib/soften.h"
 #include "calib/solve.h"
 #include "calib/stage.h"
 #include "kernels/gemm.h"
 #include "kernels/stored.h"
 #include "quant/codec.h"
-
-enum { CHUNK_TOKENS = 4096 };
-
-/* The layers of a block that read the same input, in the order in which they are solved. */
-typedef struct layer_set {
-    sol_stage_kind input;
-    int n;
-    sol_role which[SOL_CALIB_MAX_PARTS];
-    bool adds; /* its output is added to the stream: then it makes up for what the stream lacks, and
-                  tokens are weighted */
-    const char *phase;
-} layer_set;
-
-static const layer_set sets[] = {
-    {SOL_STAGE_INPUT_NORM, 3, {SOL_ROLE_Q, SOL_ROLE_K, SOL_ROLE_V}, false, "q, k, v"},
-    {SOL_STAGE_HEADS, 1, {SOL_ROLE_O}, true, "o"},
-    {SOL_STAGE_POST_NORM, 2, {SOL_ROLE_GATE, SOL_ROLE_UP}, false, "gate, up"},
-    {SOL_STAGE_GATED, 1, {SOL_ROLE_DOWN}, true, "down"},
-};
-enum { N_SETS = sizeof sets / sizeof *sets };
 
 struct sol_calib {
     sol_ctx *ctx;
@@ -62,25 +43,6 @@ static int64_t all_windows(const sol_calib *c)
     return c->opts.windows + c->opts.held_out;
 }
 
-static const sol_param *param(const sol_model *m, sol_role which)
-{
-    return sol_model_by_role(m, 0, which);
-}
-
-/* How the layer of this role is quantized in block `layer`; method NULL: it is kept. */
-static sol_quant_spec spec_of(const sol_quant_spec *spec, int64_t layer, sol_role which)
-{
-    char name[SOL_PARAM_NAME];
-    return sol_quant_for(spec, sol_role_name(which, (int)layer, name));
-}
-
-static int64_t set_rows(const sol_model *block, const layer_set *s)
-{
-    int64_t rows = 0;
-    for (int i = 0; i < s->n; i++) rows += param(block, s->which[i])->rows;
-    return rows;
-}
-
 static bool told(const sol_calib *c, const char *phase, int64_t done, int64_t total)
 {
     return !c->watch || c->watch(c->watch_user, c->layer, phase, done, total);
@@ -92,7 +54,7 @@ static bool told(const sol_calib *c, const char *phase, int64_t done, int64_t to
 static void project(const sol_calib *c, const sol_model *block, sol_role which, const void *x,
                     int64_t n, float beta, float *y, int64_t ldy)
 {
-    const sol_param *p = param(block, which);
+    const sol_param *p = sol_layer_param(block, which);
     bool bf16 = c->opts.compute == SOL_BF16;
     sol_operand a = {x, p->cols, false, bf16}, b = {sol_model_f32(block, p), p->cols, true, false};
     sol_product(c->ctx, bf16, n, p->rows, p->cols, 1, &a, &b, beta, y, ldy, c->scratch);
@@ -167,7 +129,7 @@ static double relative_error(const sol_calib *c, const float *x, const float *y,
 /* ---- E1: a set of layers ---- */
 
 /* root[n]: the root of the weight of each token of a chunk. */
-static void token_roots(const sol_calib *c, const chunk *k, const layer_set *s, float *root)
+static void token_roots(const sol_calib *c, const chunk *k, const sol_layer_set *s, float *root)
 {
     int64_t C = c->model->config.hidden_size;
     for (int64_t i = 0; i < k->counted; i++) {
@@ -190,7 +152,7 @@ static void scale_rows(float *x, int64_t n, int64_t width, const float *root)
 
 /* What the layers of a set should put out for a chunk: [rows, out], with the full-precision stream
  * moved on where they add to it. */
-static void wanted_outputs(const sol_calib *c, const layer_set *s, const chunk *k,
+static void wanted_outputs(const sol_calib *c, const sol_layer_set *s, const chunk *k,
                            const void *input, float *y, int64_t out)
 {
     int64_t C = c->model->config.hidden_size, at = 0;
@@ -203,7 +165,7 @@ static void wanted_outputs(const sol_calib *c, const layer_set *s, const chunk *
     }
     if (k->counted == 0 || (s->adds && c->opts.asymmetric)) return;
     if (c->opts.asymmetric) input = run_stage(c, c->fp, s->input, k, c->x_fp);
-    for (int i = 0; i < s->n; at += param(c->original, s->which[i])->rows, i++)
+    for (int i = 0; i < s->n; at += sol_layer_param(c->original, s->which[i])->rows, i++)
         project(c, c->original, s->which[i], input, k->counted, 0, y + at, out);
 }
 
@@ -217,12 +179,12 @@ static void copy_inputs(const sol_calib *c, const void *input, int64_t n, float 
 }
 
 /* size[i] += |y|^2 of the outputs of part i; y [n, out]. */
-static void add_sizes(const sol_calib *c, const layer_set *s, const float *y, int64_t n,
+static void add_sizes(const sol_calib *c, const sol_layer_set *s, const float *y, int64_t n,
                       int64_t out, double *size)
 {
     int64_t at = 0;
     for (int i = 0; i < s->n; i++) {
-        int64_t rows = param(c->original, s->which[i])->rows;
+        int64_t rows = sol_layer_param(c->original, s->which[i])->rows;
         for (int64_t t = 0; t < n; t++)
             for (int64_t j = at; j < at + rows; j++)
                 size[i] += (double)y[t * out + j] * y[t * out + j];
@@ -231,9 +193,10 @@ static void add_sizes(const sol_calib *c, const layer_set *s, const float *y, in
 }
 
 /* H and B of a set; size[n]: the mean of |y|^2 of each layer. */
-static void gather(const sol_calib *c, const layer_set *s, int64_t in, int64_t out, double *size)
+static void gather(const sol_calib *c, const sol_layer_set *s, int64_t in, int64_t out,
+                   double *size)
 {
-    float root[CHUNK_TOKENS];
+    float root[SOL_CALIB_CHUNK_TOKENS];
     memset(c->h, 0, (size_t)(in * in) * sizeof *c->h);
     memset(c->b, 0, (size_t)(out * in) * sizeof *c->b);
     for (int64_t first = 0; first < all_windows(c); first += c->chunk) {
@@ -242,10 +205,10 @@ static void gather(const sol_calib *c, const layer_set *s, int64_t in, int64_t o
         copy_inputs(c, input, k.counted * in, c->inputs);
         wanted_outputs(c, s, &k, input, c->outputs, out);
         if (k.counted == 0) continue;
-        for (int64_t at = 0; at < k.counted; at += CHUNK_TOKENS) {
+        for (int64_t at = 0; at < k.counted; at += SOL_CALIB_CHUNK_TOKENS) {
             chunk part = k;
             part.row += at;
-            part.counted = sol_min_i64(k.counted - at, CHUNK_TOKENS);
+            part.counted = sol_min_i64(k.counted - at, SOL_CALIB_CHUNK_TOKENS);
             token_roots(c, &part, s, root);
             scale_rows(c->inputs + at * in, part.counted, in, root);
             scale_rows(c->outputs + at * out, part.counted, out, root);
@@ -263,7 +226,7 @@ static void gather(const sol_calib *c, const layer_set *s, int64_t in, int64_t o
 /* effective = what layer p ships as: Q(w), or w in fp16 where an override keeps it. */
 static void ship_layer(const sol_calib *c, const sol_param *p, const float *w)
 {
-    sol_quant_spec spec = spec_of(&c->spec, c->layer, p->role);
+    sol_quant_spec spec = sol_layer_quant(&c->spec, c->layer, p->role);
     float *to = sol_model_f32(c->effective, p);
     if (spec.method)
         sol_quant_effective(c->ctx, &spec, w, p->rows, p->cols, (sol_residual_mix){1, 0}, to);
@@ -284,28 +247,29 @@ static void place_solved(const sol_calib *c, const sol_quant_spec *spec, const s
         memcpy(latent, q, (size_t)sol_param_count(p) * sizeof *q);
 }
 
-static sol_status solve_set(sol_calib *c, const layer_set *s, sol_calib_report *r, sol_err *err)
+static sol_status solve_set(sol_calib *c, const sol_layer_set *s, sol_calib_report *r, sol_err *err)
 {
     double size[SOL_CALIB_MAX_PARTS] = {0};
-    int64_t in = param(c->original, s->which[0])->cols, out = set_rows(c->original, s), at = 0;
+    int64_t in = sol_layer_param(c->original, s->which[0])->cols,
+            out = sol_layer_set_rows(c->original, s), at = 0;
     sol_calib_system system = {
         .cols = in, .n_parts = s->n, .w = c->w, .h = c->h, .b = c->b, .q = c->solved};
     for (int i = 0; i < s->n; i++) {
-        const sol_param *p = param(c->original, s->which[i]);
+        const sol_param *p = sol_layer_param(c->original, s->which[i]);
         system.part_rows[i] = p->rows;
         memcpy(c->w + at, sol_model_f32(c->original, p), (size_t)sol_param_count(p) * sizeof *c->w);
         at += sol_param_count(p);
     }
     gather(c, s, in, out, size);
     const sol_param *named = sol_model_by_role(c->model, c->layer, s->which[0]);
-    sol_quant_spec spec = spec_of(&c->spec, c->layer, s->which[0]);
+    sol_quant_spec spec = sol_layer_quant(&c->spec, c->layer, s->which[0]);
     if (spec.method)
         SOL_TRY(sol_calib_solve(c->ctx, &spec, named->name, &c->opts, &system, err));
     else
         memcpy(c->solved, c->w, (size_t)(out * in) * sizeof *c->solved);
     const float *q = c->solved;
     for (int i = 0; i < s->n; i++) {
-        const sol_param *p = param(c->original, s->which[i]);
+        const sol_param *p = sol_layer_param(c->original, s->which[i]);
         if (spec.method && size[i] > 0) r->layer[p->role] = (system.misfit[i] + size[i]) / size[i];
         place_solved(c, &spec, p, q);
         q += sol_param_count(p);
@@ -322,28 +286,24 @@ static sol_status solve_set(sol_calib *c, const layer_set *s, sol_calib_report *
 }
 
 /* Layers that overrides set apart are solved one by one. */
-static sol_status solve_apart(sol_calib *c, const layer_set *s, sol_calib_report *r, sol_err *err)
+static sol_status solve_apart(sol_calib *c, const sol_layer_set *s, sol_calib_report *r,
+                              sol_err *err)
 {
-    sol_quant_spec first = spec_of(&c->spec, c->layer, s->which[0]);
+    sol_quant_spec first = sol_layer_quant(&c->spec, c->layer, s->which[0]);
     bool alike = true;
     for (int i = 1; i < s->n; i++) {
-        sol_quant_spec other = spec_of(&c->spec, c->layer, s->which[i]);
+        sol_quant_spec other = sol_layer_quant(&c->spec, c->layer, s->which[i]);
         alike = alike && sol_quant_same(&first, &other);
     }
     if (alike) return solve_set(c, s, r, err);
     for (int i = 0; i < s->n; i++) {
-        layer_set one = {s->input, 1, {s->which[i]}, s->adds, s->phase};
+        sol_layer_set one = {s->input, 1, {s->which[i]}, s->adds, s->phase};
         SOL_TRY(solve_set(c, &one, r, err));
     }
     return SOL_OK;
 }
 
 /* ---- a block ---- */
-
-static size_t block_bytes(const sol_model *block)
-{
-    return (size_t)block->n_elements * sizeof(float);
-}
 
 static void take_block(const sol_calib *c, int64_t layer, sol_model *block)
 {
@@ -406,7 +366,7 @@ static sol_status train_block(sol_calib *c, double *error, sol_err *err)
 {
     if (c->opts.steps == 0) return SOL_OK;
     /* Keeps the solved block where the original was, which is not needed any more. */
-    memcpy(c->original->data, c->latent->data, block_bytes(c->latent));
+    memcpy(c->original->data, c->latent->data, sol_calib_block_bytes(c->latent));
     SOL_TRY(
         sol_refine_run(&c->refine, c->layer, c->x_in, c->x_fp, c->doc_start, refine_step, c, err));
     quantize_block(c, c->latent);
@@ -416,7 +376,7 @@ static sol_status train_block(sol_calib *c, double *error, sol_err *err)
         *error = trained;
         return SOL_OK;
     }
-    memcpy(c->latent->data, c->original->data, block_bytes(c->latent));
+    memcpy(c->latent->data, c->original->data, sol_calib_block_bytes(c->latent));
     quantize_block(c, c->latent);
     run_effective(c);
     return SOL_OK;
@@ -426,8 +386,8 @@ static void begin_block(sol_calib *c, int64_t layer)
 {
     c->layer = layer;
     take_block(c, layer, c->original);
-    memcpy(c->latent->data, c->original->data, block_bytes(c->latent));
-    memcpy(c->effective->data, c->original->data, block_bytes(c->latent));
+    memcpy(c->latent->data, c->original->data, sol_calib_block_bytes(c->latent));
+    memcpy(c->effective->data, c->original->data, sol_calib_block_bytes(c->latent));
     memcpy(c->x_in, c->x_q,
            (size_t)(all_windows(c) * c->opts.seq * c->model->config.hidden_size) * sizeof *c->x_in);
 }
@@ -443,10 +403,10 @@ sol_status sol_calib_block(sol_calib *c, int64_t layer, sol_calib_report *r, sol
 {
     begin_block(c, layer);
     for (int i = 0; i < SOL_ROLES; i++) r->layer[i] = NAN;
-    for (int i = 0; i < N_SETS; i++) {
-        if (!told(c, sets[i].phase, i, N_SETS))
+    for (int i = 0; i < SOL_LAYER_SETS; i++) {
+        if (!told(c, sol_layer_sets[i].phase, i, SOL_LAYER_SETS))
             return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-        SOL_TRY(solve_apart(c, &sets[i], r, err));
+        SOL_TRY(solve_apart(c, &sol_layer_sets[i], r, err));
     }
     r->block = layer;
     r->rounded = rounded_error(c);
@@ -474,7 +434,7 @@ sol_status sol_calib_restore(sol_calib *c, int64_t layer, const sol_model *block
                         (long long)layer);
     begin_block(c, layer);
     run_block(c, c->fp, c->original, c->x_fp);
-    memcpy(c->latent->data, block->data, block_bytes(c->latent));
+    memcpy(c->latent->data, block->data, sol_calib_block_bytes(c->latent));
     give_block(c, layer);
     quantize_block(c, c->latent);
     run_effective(c);
@@ -493,50 +453,6 @@ void sol_calib_watch(sol_calib *c, sol_calib_watch_fn fn, void *user)
 }
 
 /* ---- making one ---- */
-
-static sol_model_config one_block(const sol_model_config *c)
-{
-    sol_model_config one = *c;
-    one.num_hidden_layers = 1;
-    one.vocab_size = 1;
-    one.tie_word_embeddings = true;
-    one.bos_token_id = one.eos_token_id = -1;
-    return one;
-}
-
-/* Widths of the widest set. */
-typedef struct extent {
-    int64_t in, out, weights, scratch;
-} extent;
-
-static extent widest(const sol_model *block, int64_t tokens, bool bf16)
-{
-    extent e = {0};
-    for (int i = 0; i < N_SETS; i++) {
-        int64_t in = param(block, sets[i].which[0])->cols, out = set_rows(block, &sets[i]);
-        e.in = sol_max_i64(e.in, in);
-        e.out = sol_max_i64(e.out, out);
-        e.weights = sol_max_i64(e.weights, in * out);
-        e.scratch = sol_max_i64(e.scratch, (int64_t)sol_product_scratch(bf16, out, in));
-        e.scratch = sol_max_i64(e.scratch, (int64_t)sol_product_scratch(bf16, in, tokens));
-    }
-    return e;
-}
-
-static int64_t chunk_windows(const sol_calib_opts *o)
-{
-    int64_t n = o->seq < CHUNK_TOKENS ? CHUNK_TOKENS / o->seq : 1;
-    return n < o->windows + o->held_out ? n : o->windows + o->held_out;
-}
-
-/* Bytes of the embedding as it ships, and of what it is rounded from where the model has it in
- * bf16. */
-static size_t rounding_bytes(const sol_model *m, const sol_quant_spec *spec)
-{
-    size_t one = (size_t)sol_param_count(sol_model_embedding(m)) * sizeof(float);
-    if (spec->embed_type == SOL_F32) return 0;
-    return m->dtype == SOL_F32 ? one : 2 * one;
-}
 
 /* The quantized stream begins with the embedding as it ships. */
 static sol_status fill_rounded(sol_calib *c, const int32_t *ids, int64_t n, sol_err *err)
@@ -619,7 +535,8 @@ static sol_status make_arrays(sol_calib *c, sol_err *err)
 {
     size_t stream = (size_t)(all_windows(c) * c->opts.seq),
            C = (size_t)c->model->config.hidden_size;
-    extent e = widest(c->latent, c->chunk * c->opts.seq, c->opts.compute == SOL_BF16);
+    sol_layer_extent e =
+        sol_layer_widest(c->latent, c->chunk * c->opts.seq, c->opts.compute == SOL_BF16);
     size_t rows = (size_t)(c->chunk * c->opts.seq);
     SOL_TRY(sol_alloc_array((void **)&c->x_fp, stream * C, sizeof *c->x_fp, err));
     SOL_TRY(sol_alloc_array((void **)&c->x_q, stream * C, sizeof *c->x_q, err));
@@ -634,113 +551,11 @@ static sol_status make_arrays(sol_calib *c, sol_err *err)
     return sol_alloc_array((void **)&c->solved, (size_t)e.weights, sizeof *c->solved, err);
 }
 
-/* *bytes: what the tapes take by themselves, planned over a block without weights. */
-static sol_status tape_bytes(const sol_model *block, const sol_quant_spec *spec,
-                             const sol_calib_opts *o, size_t *bytes, sol_err *err)
-{
-    sol_plan plan = {0};
-    for (int i = 0; i < SOL_STAGES; i++) {
-        sol_stage s;
-        SOL_TRY(sol_stage_create(&s, (sol_stage_kind)i, NULL, block, chunk_windows(o), o->seq,
-                                 o->compute, err));
-        sol_tape_report(s.tape, &plan);
-        sol_tape_report(s.tape, &plan); /* over the original and over the effective weights */
-        sol_stage_free(&s);
-    }
-    if (o->steps > 0) {
-        sol_refine refine = {0};
-        sol_model *weightless = (sol_model *)(uintptr_t)block; /* nothing is written to it */
-        sol_status st = sol_refine_create(&refine, NULL, weightless, spec, o, err);
-        if (st == SOL_OK) sol_tape_report(refine.tape, &plan);
-        sol_refine_free(&refine);
-        if (st != SOL_OK) return st;
-        sol_plan_add(&plan, "training", 3 * block_bytes(block));
-    }
-    *bytes = sol_plan_total(&plan);
-    return SOL_OK;
-}
-
-/* The largest workspace that a solve of the layers of a set takes, over all blocks. */
-static size_t max_solve_bytes(const sol_model *m, const sol_quant_spec *spec, const layer_set *s,
-                              int64_t rows, int64_t cols, const sol_calib_opts *o, int threads)
-{
-    size_t max = 0;
-    for (int64_t layer = 0; layer < m->config.num_hidden_layers; layer++)
-        for (int i = 0; i < s->n; i++) {
-            sol_quant_spec own = spec_of(spec, layer, s->which[i]);
-            size_t some =
-                own.method ? sol_calib_solve_bytes(&own, rows, cols, o->starts, threads) : 0;
-            if (some > max) max = some;
-        }
-    return max;
-}
-
-sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o,
-                           int threads, size_t *bytes, sol_err *err)
-{
-    sol_model_config one = one_block(&m->config);
-    sol_model *block = NULL;
-    /* The embedding is rounded before any layer is solved. */
-    size_t tapes = 0, solver = rounding_bytes(m, spec), rows = (size_t)(chunk_windows(o) * o->seq);
-    sol_status st = sol_calib_check_quant(spec, err);
-    if (st == SOL_OK) st = sol_model_describe(&block, &one, SOL_F32, err);
-    if (st == SOL_OK) st = tape_bytes(block, spec, o, &tapes, err);
-    if (st != SOL_OK) {
-        sol_model_free(&block);
-        return st;
-    }
-    extent e = widest(block, chunk_windows(o) * o->seq, o->compute == SOL_BF16);
-    for (int i = 0; i < N_SETS; i++) {
-        size_t some = max_solve_bytes(m, spec, &sets[i], set_rows(block, &sets[i]),
-                                      param(block, sets[i].which[0])->cols, o, threads);
-        if (some > solver) solver = some;
-    }
-    size_t streams =
-        3 * (size_t)((o->windows + o->held_out) * o->seq) * (size_t)m->config.hidden_size;
-    *bytes = tapes + solver + 3 * block_bytes(block) + (size_t)e.scratch +
-             (streams + rows * (size_t)(e.in + e.out) + (size_t)(e.in * e.in + 3 * e.weights)) *
-                 sizeof(float);
-    sol_model_free(&block);
-    return SOL_OK;
-}
-
-static void add_work(sol_calib_work *sum, const sol_calib_work *w)
-{
-    sum->solver += w->solver;
-    sum->factors += w->factors;
-    sum->search += w->search;
-}
-
-sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec,
-                               const sol_calib_opts *o)
-{
-    double tokens = (double)((o->windows + o->held_out) * o->seq),
-           trained = (double)(o->steps * o->batch * o->seq);
-    double passes = o->steps > 0 ? 3 : 2; /* of the whole block: rounded, solved, trained */
-    sol_calib_work w = {0};
-    for (int64_t layer = 0; layer < m->config.num_hidden_layers; layer++)
-        for (int i = 0; i < N_SETS; i++) {
-            int64_t in = sol_model_by_role(m, layer, sets[i].which[0])->cols, out = 0;
-            for (int k = 0; k < sets[i].n; k++)
-                out += sol_model_by_role(m, layer, sets[i].which[k])->rows;
-            /* H, B, the layer's own passes: wanted outputs, and for what follows it. */
-            double uses = passes + (sets[i].adds ? 2 : 4);
-            w.products +=
-                2 * tokens * (double)(in * in + in * out) + 2 * tokens * uses * (double)(in * out);
-            w.training += 6 * trained * (double)(in * out); /* forward and backward */
-            sol_quant_spec own = spec_of(spec, layer, sets[i].which[0]);
-            sol_calib_work solve = {0};
-            if (own.method) solve = sol_calib_solve_work(&own, o, out, in);
-            add_work(&w, &solve);
-        }
-    return w;
-}
-
 sol_status sol_calib_create(sol_calib **out, sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec,
                             const sol_calib_opts *o, const sol_mixture *data, sol_err *err)
 {
     sol_calib *c = NULL;
-    sol_model_config one = one_block(&m->config);
+    sol_model_config one = sol_calib_one_block(&m->config);
     *out = NULL;
     sol_status st = sol_calib_check_quant(spec, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&c, 1, sizeof *c, err);
@@ -749,7 +564,7 @@ sol_status sol_calib_create(sol_calib **out, sol_ctx *ctx, sol_model *m, const s
     c->model = m;
     c->spec = *spec;
     c->opts = *o;
-    c->chunk = chunk_windows(o);
+    c->chunk = sol_calib_chunk_windows(o);
     st = sol_model_create(&c->original, &one, SOL_F32, err);
     if (st == SOL_OK) st = sol_model_create(&c->latent, &one, SOL_F32, err);
     if (st == SOL_OK) st = sol_model_create(&c->effective, &one, SOL_F32, err);

@@ -6,16 +6,10 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "calib/sizes.h"
 
 enum { WARMUP_STEPS = 10 };
 static const float lr_floor = 0.1f;
-
-/* How the layer of this role is quantized in block `layer`. */
-static sol_quant_spec spec_of(const sol_refine *r, int64_t layer, sol_role which)
-{
-    char name[SOL_PARAM_NAME];
-    return sol_quant_for(&r->spec, sol_role_name(which, (int)layer, name));
-}
 
 static sol_var weight(void *user, int64_t layer, sol_role which)
 {
@@ -26,7 +20,7 @@ static sol_var weight(void *user, int64_t layer, sol_role which)
     if (sol_param_is_vector(p) && !r->opts->norms)
         return sol_tape_constant(r->tape, SOL_F32, shape, data);
     sol_var w = sol_tape_param(r->tape, SOL_F32, shape, data, r->grads + p->offset);
-    sol_quant_spec spec = spec_of(r, r->layer, which);
+    sol_quant_spec spec = sol_layer_quant(&r->spec, r->layer, which);
     if (!p->quantized) return w;
     if (!spec.method) return sol_fake_dense(r->tape, w, SOL_F16, &spec);
     return sol_fake_quant(r->tape, w, NULL, &spec, &r->mix, r->opts->compute, NULL);
@@ -132,7 +126,8 @@ static sol_status suit(sol_refine *r, int64_t layer, sol_err *err)
     bool same = true;
     for (int i = 0; i < r->latent->n_block; i++) {
         sol_role which = (sol_model_block(r->latent, 0) + i)->role;
-        sol_quant_spec has = spec_of(r, r->layer, which), wants = spec_of(r, layer, which);
+        sol_quant_spec has = sol_layer_quant(&r->spec, r->layer, which),
+                       wants = sol_layer_quant(&r->spec, layer, which);
         same = same && sol_quant_same(&has, &wants);
     }
     if (same) return SOL_OK;
