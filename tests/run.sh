@@ -58,8 +58,8 @@ trap 'rm -f "$COUNTS"' EXIT
 # not those about files, words and refusals.
 scripts=$(ls tests/headers.sh tests/house.sh tests/cli/*.sh tests/cases/*.sh)
 case $BUILD in
-*/tsan) scripts=$(printf 'tests/cli/%s.sh\n' bench calibrate chat disk_full distill eval export generate gguf score study sweep \
-    tokenize train_kill train_log train_signal watch) ;;
+*/tsan) scripts=$(printf 'tests/cli/%s.sh\n' bench calibrate chat distill eval export generate gguf score study sweep \
+    tokenize train_log train_signal watch) ;;
 */asan) scripts=$(echo "$scripts" | grep -vE '/(headers|house|install|readme|fallback)\.sh$') ;;
 esac
 printf '%s\n' "$@" $scripts | xargs -P "$(nproc)" -n 1 sh tests/run.sh --one
