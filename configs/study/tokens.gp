@@ -11,10 +11,10 @@ set grid ytics lc rgb "#dddddd"
 set border 3 lc rgb "#666666"
 set tics nomirror out
 set xtics (0.1, 0.3, 1, 3, 10, 30, 100)
-set xrange [0.085:*]
 set key top right
 array colour = ["#3b6ea5", "#c0392b", "#d98c3f", "#2e8b57", "#7d5ba6", "#555555"]
 stats data using 1 nooutput
+set xrange [0.085:STATS_max * 1.15]
 plot for [i = 0:STATS_blocks - 1] data index i using 1:3:4 with filledcurves lc rgb colour[i + 1] \
          fs transparent solid 0.2 noborder notitle, \
      for [i = 0:STATS_blocks - 1] data index i using 1:2 with linespoints lc rgb colour[i + 1] \
