@@ -14,6 +14,8 @@
 struct args {
     sol_words set;
     bool json;
+    int64_t ranks;
+    double link;
 };
 
 static const sol_opt options[] = {
@@ -26,6 +28,23 @@ static const sol_opt options[] = {
      .kind = SOL_OPT_FLAG,
      .offset = offsetof(struct args, json),
      .help = "one JSON object on stdout"},
+    {.name = "--ranks",
+     .value = "N",
+     .kind = SOL_OPT_INT,
+     .offset = offsetof(struct args, ranks),
+     .preset = "1",
+     .min = 1,
+     .max = SOL_DIST_MAX,
+     .help = "of a job over N machines like this one: memory of each, bytes and time of a step"},
+    {.name = "--link",
+     .value = "GBIT",
+     .kind = SOL_OPT_REAL,
+     .offset = offsetof(struct args, link),
+     .preset = "10",
+     .min = 0.001,
+     .max = 1e6,
+     .with = "--ranks",
+     .help = "what a machine sends and receives at once, in Gbit a second"},
     {0},
 };
 
@@ -38,7 +57,11 @@ typedef struct estimate {
     double gemm_rate;              /* operations a second of a large product on this machine, now */
     double share;                  /* of it that a step reaches */
     double seconds;                /* the whole run */
-    size_t calibrate_bytes;        /* of `solera calibrate` alone; 0: the job does not calibrate */
+    int ranks;
+    double link;                /* Gbit/s of a machine, each way */
+    double sent;                /* bytes a step from each rank */
+    double computes, exchanges; /* seconds of a step on each rank */
+    size_t calibrate_bytes;     /* of `solera calibrate` alone; 0: the job does not calibrate */
     double calibrate_seconds;
 } estimate;
 
@@ -104,8 +127,8 @@ static size_t evaluation_bytes(const sol_config *c, const sol_model *m, const so
 }
 
 static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol_quant_spec *spec,
-                              const sol_job_cut *cut, const sol_job_teacher *teacher, int threads,
-                              sol_plan *plan, sol_err *err)
+                              const sol_job_cut *cut, int ranks, const sol_job_teacher *teacher,
+                              int threads, sol_plan *plan, sol_err *err)
 {
     sol_study_opts study = {.every = c->study.every,
                             .steps = c->train.steps,
@@ -115,16 +138,19 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
     sol_graph_opts o = {.batch = cut->rows,
                         .seq = c->train.seq,
                         .activation_checkpoints = c->train.activation_checkpoints,
-                        .one_batch = cut->lanes * cut->micro == 1,
-                        .by_layer = c->optim.fused && cut->lanes == 1,
+                        .one_batch = cut->own * cut->micro == 1,
+                        .by_layer = cut->by_layer,
                         .compute = c->train.compute};
     sol_adamw_config adamw = sol_config_adamw(c);
     sol_plan_add(plan, "parameters", (size_t)m->n_elements * sol_dtype_size(m->dtype));
-    sol_plan_add(plan, "optimizer moments", sol_adamw_bytes(m, &adamw));
+    sol_plan_add(plan, "optimizer moments", sol_adamw_bytes(m, &adamw) / (size_t)ranks);
     sol_plan_add(plan, "token batches",
                  (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 *
                      sizeof(int32_t));
-    if (cut->lanes > 1) sol_plan_add(plan, "sums of lanes", sol_lanes_bytes(m, cut->lanes, 1));
+    if (cut->lanes > 1) sol_plan_add(plan, "lanes and exchange", sol_lanes_bytes(m, cut->own, ranks));
+    if (cut->by_layer && !c->optim.fused)
+        sol_plan_add(plan, "parameter gradients",
+                     (size_t)m->n_elements * sizeof(float) / (size_t)ranks);
     if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, teacher, &o);
     if (teacher->teacher) sol_plan_add(plan, "teacher", teacher->teacher->bytes);
     if (c->train.eval_every > 0) sol_plan_add(plan, "evaluation", evaluation_bytes(c, m, spec));
@@ -204,6 +230,7 @@ static void print_exports(const export_plan x[EXPORTS])
 typedef struct opened {
     sol_program *program;
     const sol_config *config;
+    int ranks;
     sol_ctx *ctx;
     sol_run_dir dir;
     sol_job_cut cut;
@@ -249,7 +276,8 @@ static sol_status print_text(const opened *j, const estimate *e, const sol_plan 
            sol_count_text((double)e->tokens, a),
            sol_count_text((double)e->tokens * (double)c->train.steps, b));
     SOL_TRY(print_data(j, err));
-    printf("memory       %s\n", sol_bytes_text((double)sol_plan_total(plan), a));
+    printf("memory       %s%s\n", sol_bytes_text((double)sol_plan_total(plan), a),
+           e->ranks > 1 ? " a rank" : "");
     for (int i = 0; i < plan->n; i++)
         printf("  %-26s %10s\n", plan->row[i].what, sol_bytes_text((double)plan->row[i].bytes, a));
     printf("arithmetic   %sFLOP a step\n", sol_count_text(e->flops, a));
@@ -258,6 +286,12 @@ static sol_status print_text(const opened *j, const estimate *e, const sol_plan 
            "threads\n",
            sol_duration_text(e->seconds, b), 100 * e->share, sol_count_text(e->gemm_rate, a),
            threads);
+    if (e->ranks > 1)
+        printf("ranks        %d of this machine with %" PRId64
+               " lane%s each: a step takes %.3g s, and "
+               "%.3g s for the %s that each sends and receives at %g Gbit/s\n",
+               e->ranks, j->cut.own, j->cut.own == 1 ? "" : "s", e->computes, e->exchanges,
+               sol_bytes_text(e->sent, a), e->link);
     if (e->calibrate_bytes)
         printf("calibration  about %s before that; `solera calibrate` alone takes %s\n",
                sol_duration_text(e->calibrate_seconds, b),
@@ -291,10 +325,11 @@ static void print_json(const opened *j, const estimate *e, const sol_plan *plan,
     printf("{\"parameters\": %" PRId64 ", \"quantized\": %" PRId64
            ", \"bits_per_weight\": %.6g, \"steps\": %" PRId64 ", \"tokens_per_step\": %" PRId64
            ", \"flops_per_step\": %.6g, \"gemm_flops\": %.6g, \"seconds\": %.6g, \"memory_bytes\": "
-           "%zu, "
-           "\"memory\": {",
+           "%zu, \"ranks\": %d, \"step_seconds\": %.6g, \"exchange_seconds\": %.6g, "
+           "\"exchange_bytes\": %.0f, \"memory\": {",
            e->parameters, e->quantized, e->bits, c->train.steps, e->tokens, e->flops, e->gemm_rate,
-           e->seconds, sol_plan_total(plan));
+           e->seconds, sol_plan_total(plan), e->ranks, e->computes + e->exchanges, e->exchanges,
+           e->sent);
     for (int i = 0; i < plan->n; i++)
         printf("%s\"%s\": %zu", i ? ", " : "", plan->row[i].what, plan->row[i].bytes);
     printf("}");
@@ -367,7 +402,7 @@ static sol_status open_job(opened *j, sol_plan *plan, sol_err *err)
                      "%s holds a run already: train goes on with it by --resume, another run.dir "
                      "starts a new one",
                      c->run.dir);
-    SOL_TRY(sol_job_cut_step(c, 1, &j->cut, err));
+    SOL_TRY(sol_job_cut_step(c, j->ranks, &j->cut, err));
     SOL_TRY(sol_job_model_header(c, &j->model_config, &j->tokenizer, err));
     SOL_TRY(sol_model_describe(&j->model, &j->model_config, sol_config_param_dtype(c), err));
     SOL_TRY(sol_job_check_quant(c, j->model, &j->quant, err));
@@ -380,16 +415,34 @@ static sol_status open_job(opened *j, sol_plan *plan, sol_err *err)
     sol_job_student student = {&j->model_config, j->tokenizer,
                                sol_job_data_whole(&j->train) ? &j->train : NULL};
     SOL_TRY(sol_job_teacher_describe(c, &student, &j->teacher, err));
-    SOL_TRY(plan_memory(c, j->model, &j->quant, &j->cut, &j->teacher,
+    SOL_TRY(plan_memory(c, j->model, &j->quant, &j->cut, j->ranks, &j->teacher,
                         sol_pool_threads(j->ctx->pool), plan, err));
     return open_evaluation(j, err);
 }
 
-static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_err *err)
+/* A step of ranks on machines of their own, each like this one: an even share of the arithmetic,
+ * then nothing but the exchange, in which each sends and receives (N - 1) / N of all gradients and
+ * of all parameters at the rate of its link. */
+static void estimate_steps(const opened *j, estimate *e)
 {
-    opened j = {.program = p, .config = c, .dir = {.lock_fd = -1, .metrics_fd = -1}};
+    const sol_config *c = j->config;
+    double n = (double)j->model->n_elements, share = (e->ranks - 1.0) / e->ranks;
+    double gradient = c->dist.transport == SOL_BF16 ? 2 : 4;
+    e->sent = share * n * (gradient + (double)sol_dtype_size(j->model->dtype));
+    e->computes = e->flops / (e->ranks * e->share * e->gemm_rate);
+    e->exchanges = 8 * e->sent / (1e9 * e->link);
+    e->seconds = (e->computes + e->exchanges) * (double)c->train.steps;
+}
+
+static sol_status plan_job(sol_program *p, const sol_config *c, const struct args *args,
+                           sol_err *err)
+{
+    opened j = {.program = p,
+                .config = c,
+                .ranks = (int)args->ranks,
+                .dir = {.lock_fd = -1, .metrics_fd = -1}};
     sol_plan plan = {0};
-    estimate e = {0};
+    estimate e = {.ranks = (int)args->ranks, .link = args->link};
     export_plan exports[EXPORTS];
     sol_interrupt_catch(false);
     if (p->threads == 0) p->threads = c->run.threads;
@@ -402,9 +455,9 @@ static sol_status plan_job(sol_program *p, const sol_config *c, bool json, sol_e
         e.tokens = c->train.batch * c->train.seq * c->train.accumulate;
         e.flops = sol_step_flops(c, j.model, j.teacher.teacher, e.tokens);
         e.share = step_share(c, j.ctx);
-        e.seconds = e.flops * (double)c->train.steps / (e.share * e.gemm_rate);
+        estimate_steps(&j, &e);
         plan_exports(c, j.model, j.tokenizer, &j.quant, exports);
-        if (json)
+        if (args->json)
             print_json(&j, &e, &plan, exports);
         else
             st = print_text(&j, &e, &plan, exports, err);
@@ -418,7 +471,8 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     struct args *args = argp;
     sol_config *c;
     SOL_TRY(sol_job_read(p, &c, p->word[0], &args->set, err));
-    sol_status st = plan_job(p, c, args->json, err);
+    if (c->train.lanes == 0) c->train.lanes = args->ranks;
+    sol_status st = plan_job(p, c, args, err);
     sol_config_free(&c);
     return st;
 }

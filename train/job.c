@@ -218,6 +218,19 @@ static void list_powers(const sol_config *c, int64_t last, char out[128])
                                  (long long)good[i]);
 }
 
+/* What a rank has of the lanes, and how its gradients come. */
+static sol_status share_lanes(const sol_config *c, int ranks, sol_job_cut *cut, sol_err *err)
+{
+    sol_quant_spec spec;
+    SOL_TRY(sol_config_quant(c, &spec, err));
+    bool learns = spec.method && spec.method->n_learned > 0;
+    cut->own = cut->lanes / ranks;
+    cut->in_parts = c->optim.fused || cut->lanes > 1;
+    cut->by_layer = cut->in_parts && cut->own * cut->micro == 1 && !learns && c->study.every == 0 &&
+                    c->distill.grad_norms == 0;
+    return SOL_OK;
+}
+
 sol_status sol_job_cut_step(const sol_config *c, int ranks, sol_job_cut *cut, sol_err *err)
 {
     enum { MAX_LANES = 4096 };
@@ -232,7 +245,7 @@ sol_status sol_job_cut_step(const sol_config *c, int ranks, sol_job_cut *cut, so
                                (long long)(c->train.batch * c->train.accumulate),
                                (long long)c->train.accumulate, (long long)c->train.batch, list);
     }
-    if (lanes % ranks == 0) return SOL_OK;
+    if (lanes % ranks == 0) return share_lanes(c, ranks, cut, err);
     list_powers(NULL, lanes, list);
     return sol_config_fail(c, "train.lanes", err,
                            "%d ranks do not share the %lld lane%s of the run: %s do%s", ranks,

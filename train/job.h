@@ -41,6 +41,9 @@ sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, co
  * where there are more lanes than those, each has an even share of one. */
 typedef struct sol_job_cut {
     int64_t lanes, micro, rows;
+    int64_t own;   /* lanes of a rank */
+    bool in_parts; /* gradients are reduced by layer: with several lanes, and with optim.fused */
+    bool by_layer; /* the graph, too: a rank has one micro-batch, nobody wants all gradients */
 } sol_job_cut;
 /* Of a job whose train.lanes is set, among ranks; 0 stands for 1. SOL_ERR_CONFIG: the lanes do not
  * share the windows of a step, or the ranks not the lanes, with what would. */

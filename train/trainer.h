@@ -68,8 +68,6 @@ typedef struct sol_trainer {
     sol_job_cut cut;
     sol_lanes *lanes;
     sol_graph *graph;
-    bool in_parts; /* gradients are reduced by layer: with several lanes, and with optim.fused */
-    bool by_layer; /* the graph, too: this rank has one micro-batch, nobody wants all gradients */
     sol_micro_sums *sums; /* [sol_trainer_micro_batches] of the step */
     sol_study *study;     /* NULL without study.every, and on all ranks but the first */
     sol_events *events;   /* NULL without train.tensorboard */

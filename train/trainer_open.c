@@ -383,12 +383,9 @@ static sol_status open_lanes(sol_trainer *t, opening *o, sol_err *err)
 {
     const sol_config *c = t->config;
     (void)o;
-    t->in_parts = c->optim.fused || t->cut.lanes > 1;
     sol_lanes_opts lanes = {
-        .lanes = t->cut.lanes, .by_layer = t->in_parts, .transport = c->dist.transport};
+        .lanes = t->cut.lanes, .by_layer = t->cut.in_parts, .transport = c->dist.transport};
     SOL_TRY(sol_lanes_create(&t->lanes, t->ctx, t->dist, t->model, &lanes, err));
-    t->by_layer = t->in_parts && sol_lanes_own(t->lanes) * t->cut.micro == 1 &&
-                  t->model->n_learned == 0 && c->study.every == 0 && c->distill.grad_norms == 0;
     sol_adamw_config adamw = sol_config_adamw(c);
     const sol_shard *shard = sol_lanes_shard(t->lanes);
     if (!t->optim) return sol_adamw_create_shard(&t->optim, t->model, &adamw, shard, err);
@@ -414,12 +411,12 @@ static sol_status open_graph(sol_trainer *t, sol_err *err)
     sol_graph_opts o = {.batch = t->cut.rows,
                         .seq = c->train.seq,
                         .activation_checkpoints = c->train.activation_checkpoints,
-                        .one_batch = t->cut.micro * sol_lanes_own(t->lanes) == 1,
-                        .by_layer = t->by_layer,
+                        .one_batch = t->cut.micro * t->cut.own == 1,
+                        .by_layer = t->cut.by_layer,
                         .compute = c->train.compute};
     if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, &t->teacher, &o);
     SOL_TRY(sol_graph_create(&t->graph, t->ctx, t->model, &t->quant, &o, err));
-    if (t->by_layer && !c->optim.fused)
+    if (t->cut.by_layer && !c->optim.fused)
         SOL_TRY(sol_alloc_array((void **)&t->shard_grads, (size_t)t->optim->shard_elements,
                                 sizeof *t->shard_grads, err));
     SOL_TRY(sol_alloc_array((void **)&t->batch, (size_t)sol_trainer_step_tokens(t),

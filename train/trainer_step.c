@@ -142,7 +142,7 @@ static void compute_micro(sol_trainer *t, const sol_step_record *r, int64_t coun
     sol_graph_accumulate(t->graph, b.inputs, b.targets, b.doc_start, 1.0f / (float)counted,
                          &s->loss, &n);
     if (r->has_distill) s->distilled = sol_graph_last_distilled(t->graph);
-    if (!t->by_layer && (i + 1) % t->cut.micro == 0)
+    if (!t->cut.by_layer && (i + 1) % t->cut.micro == 0)
         sol_lanes_add(t->lanes, sol_graph_grads(t->graph));
 }
 
@@ -160,7 +160,7 @@ static sol_status compute_lanes(sol_trainer *t, const sol_step_record *r, sol_st
         if (st == SOL_OK && last && t->study && r->has_study) sol_study_watch(t->study, t->graph);
         compute_micro(t, r, counted, i);
     }
-    if (t->in_parts && !t->by_layer) sol_graph_hand_out(t->graph, on_part, t);
+    if (t->cut.in_parts && !t->cut.by_layer) sol_graph_hand_out(t->graph, on_part, t);
     return t->reduction.status;
 }
 
@@ -203,7 +203,7 @@ static sol_status record_study(sol_trainer *t, const sol_step_record *r, sol_err
 /* Part i of the model, with the gradient of the whole graph where it has one. */
 static sol_graph_part part_at(const sol_trainer *t, int i)
 {
-    sol_graph_part part = sol_graph_part_at(t->model, t->in_parts, i);
+    sol_graph_part part = sol_graph_part_at(t->model, t->cut.in_parts, i);
     float *grads = sol_graph_grads(t->graph);
     if (grads) part.grads = grads + t->model->params[part.first].offset;
     return part;
@@ -219,19 +219,19 @@ static sol_status backward(sol_trainer *t, sol_step_record *r, sol_err *err)
     sol_graph_begin_step(t->graph, sol_residual_coeffs(t->residual.form, (float)r->lambda),
                          t->cut.micro);
     t->reduction = (sol_reduction){.lr = (float)r->lr, .stop = counted == 0, .err = err};
-    if (t->by_layer) sol_graph_on_gradients(t->graph, on_part, t);
+    if (t->cut.by_layer) sol_graph_on_gradients(t->graph, on_part, t);
     SOL_TRY(compute_lanes(t, r, st, counted, drawn, err));
     SOL_TRY(share_sums(t, err));
     add_sums(t, r, counted);
     r->grad_norm = sqrt(t->reduction.square);
     sol_graph_part all = part_at(t, 0);
-    return t->in_parts ? SOL_OK : sol_lanes_reduce(t->lanes, &all, &r->grad_norm, err);
+    return t->cut.in_parts ? SOL_OK : sol_lanes_reduce(t->lanes, &all, &r->grad_norm, err);
 }
 
 /* The whole gradient, for rank 0, which records it. */
 static sol_status add_study(sol_trainer *t, const sol_step_record *r, sol_err *err)
 {
-    for (int i = 0; i < sol_graph_part_count(t->model, t->in_parts); i++) {
+    for (int i = 0; i < sol_graph_part_count(t->model, t->cut.in_parts); i++) {
         sol_graph_part part = part_at(t, i);
         SOL_TRY(sol_lanes_share_grads(t->lanes, &part, err));
     }
@@ -245,7 +245,7 @@ static sol_status update(sol_trainer *t, const sol_step_record *r, sol_err *err)
         sol_adamw_update_shard(t->ctx, t->optim, t->model, t->shard_grads, scale, lr);
     else
         sol_adamw_update(t->ctx, t->optim, t->model, sol_graph_grads(t->graph), scale, lr);
-    for (int i = 0; i < sol_graph_part_count(t->model, t->in_parts); i++) {
+    for (int i = 0; i < sol_graph_part_count(t->model, t->cut.in_parts); i++) {
         sol_graph_part part = part_at(t, i);
         SOL_TRY(sol_lanes_share_params(t->lanes, &part, t->model, err));
     }

@@ -40,3 +40,14 @@ done
 # auto is resolved before anything else: the run knows which type it computes in.
 expect 0 "" "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/auto" --set train.compute=auto --set train.steps=1 --set optim.warmup_steps=0 --tier c
 grep -qx '  compute: fp32' "$dir/auto/config.yaml" || fail "auto stays auto: $(grep compute "$dir/auto/config.yaml")"
+
+# Over ranks: each has its share of the moments, and what a step sends follows from the parameters.
+number() { # KEY FILE
+    sed -n "s/.*\"$1\": \([0-9.e+-]*\).*/\1/p" "$2"
+}
+"$SOLERA" plan "$dir/job.yaml" --set run.dir="$dir/many" --set train.batch=4 --set train.lanes=4 --json >"$dir/one.json"
+"$SOLERA" plan "$dir/job.yaml" --set run.dir="$dir/many" --set train.batch=4 --ranks 4 --link 1 --json >"$dir/four.json"
+[ "$(number "optimizer moments" "$dir/one.json")" -eq $((4 * $(number "optimizer moments" "$dir/four.json"))) ] || fail "moments: $(cat "$dir/four.json")"
+[ $((2 * $(number exchange_bytes "$dir/four.json"))) -eq $((3 * $(number parameters "$dir/four.json"))) ] ||
+    fail "3/4 of gradients and parameters, 4 bytes each: $(cat "$dir/four.json")"
+expect 2 "3 lanes, one a rank, do not share" "$SOLERA" plan "$dir/job.yaml" --set train.batch=4 --ranks 3
