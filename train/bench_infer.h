@@ -32,6 +32,8 @@ typedef struct sol_bench_infer {
     sol_probe bandwidth, product_rate; /* bytes/s, multiplications/s */
 } sol_bench_infer;
 
+/* Allocates what is measured with: caches, rows, logits, and for a packed net a product. The caller
+ * sets the fields up to at_once before, and frees *b, also after a failure. */
 sol_status sol_bench_infer_prepare(sol_bench_infer *b, sol_err *err);
 /* For so many seconds, at least two rounds. SOL_ERR_INTERRUPTED. */
 sol_status sol_bench_infer_measure(sol_bench_infer *b, sol_program *p, double seconds,

@@ -1,7 +1,8 @@
 /* How a long call says how far it is.
  *
  *     sol_progress progress = {show, user}; // bool show(void *, const char *, int64_t, int64_t)
- *     if (!sol_progress_show(&progress, "model.embed_tokens.weight", done, total)) return; */
+ *     if (!sol_progress_show(&progress, "model.embed_tokens.weight", done, total))
+ *         return SOL_ERR_INTERRUPTED; */
 #ifndef SOLERA_BASE_PROGRESS_H
 #define SOLERA_BASE_PROGRESS_H
 
