@@ -147,7 +147,8 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
     sol_plan_add(plan, "token batches",
                  (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 *
                      sizeof(int32_t));
-    if (cut->lanes > 1) sol_plan_add(plan, "lanes and exchange", sol_lanes_bytes(m, cut->own, ranks));
+    if (cut->lanes > 1)
+        sol_plan_add(plan, "lanes and exchange", sol_lanes_bytes(m, cut->own, ranks));
     if (cut->by_layer && !c->optim.fused)
         sol_plan_add(plan, "parameter gradients",
                      (size_t)m->n_elements * sizeof(float) / (size_t)ranks);
