@@ -50,6 +50,7 @@ for page in $pages; do
         case $line in
         solera\ *) sh -c "$line" >log 2>&1 </dev/null || fail "$page: $line: $(tail -n 3 log)" ;;
         make\ *) make -s -n -C "$root" $(echo "${line#make}" | sed 's/ *[A-Z]*=[^ ]*//g') >log 2>&1 || fail "$page: $line: $(tail -n 3 log)" ;;
+        gnuplot\ *) echo "${line#gnuplot }" | { read -r script rest; [ -f "$root/$script" ]; } || fail "$page: $line" ;;
         scripts/*) [ -x "$root/${line%% *}" ] || fail "$page: ${line%% *} is not there" ;;
         *) fail "$page: a command that this test does not know: $line" ;;
         esac
