@@ -2,9 +2,11 @@
  *   plain text   documents end at a separator line; blanks and line breaks around it are dropped
  *   JSON         a value a line, or the items of one array: strings, or objects with a string under
  *                "text"
- * and gzip of both (text/filekind.h: what is taken for what, and what is refused). Nothing is
- * loaded whole: the stream comes in batches of pieces of UTF-8, and a long document may come in
- * several pieces. Batches depend on the files alone.
+ * and gzip of both (text/filekind.h: what is taken for what, and what is refused). No file is
+ * loaded whole: the stream comes in batches of pieces of UTF-8, and a long document in several
+ * pieces where it may be cut. A value of JSON, and a document that may be cut nowhere (for a
+ * normalizer that strips or replaces, added tokens that strip, an unknown regex), lie in memory as
+ * a whole. Batches depend on the files alone.
  *
  *     st = sol_docs_open(&d, &options, err);
  *     while (st == SOL_OK && (st = sol_docs_read(d, &batch, err)) == SOL_OK && batch.n_pieces > 0)
