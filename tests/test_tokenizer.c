@@ -523,6 +523,41 @@ START_TEST(words_are_cut_where_ids_stay)
 }
 END_TEST
 
+/* Tokens of up to 64 KiB: what stands behind a place decides farther back than anything looks. */
+START_TEST(no_cut_where_tokens_are_long)
+{
+    enum { DOUBLED = 16, N = 2 << DOUBLED, SEEN = N - (1 << 14) + 100 };
+    sol_tokenizer *t;
+    sol_ids whole = {0}, parts = {0};
+    char *text = malloc(N);
+    ck_assert_ptr_nonnull(text);
+    memset(text, 'a', N);
+    ck_ok(sol_tok_create(&t, SOL_TOK_BYTE_LEVEL, err));
+    ck_ok(sol_pretok_add(&t->pretok, SOL_REGEX_LLAMA3, err));
+    for (int b = 0; b < 256; b++) {
+        char c = (char)b;
+        ck_ok(sol_tok_add(t, &c, 1, SOL_TOKEN_NORMAL, 0, err));
+    }
+    for (int k = 1; k <= DOUBLED; k++) {
+        int32_t half = k == 1 ? 'a' : t->n_tokens - 1;
+        ck_ok(sol_tok_add(t, text, (size_t)1 << k, SOL_TOKEN_NORMAL, 0, err));
+        ck_ok(sol_tok_add_merge(t, half, half, t->n_tokens - 1, err));
+    }
+    t->merges_given = true;
+    ck_ok(sol_tok_finish(t, "long tokens", err));
+    size_t cut = sol_tokenizer_cut_word(t, text, SEEN, false);
+    encode_into(t, text, N, 0, &whole);
+    encode_into(t, text, cut, 0, &parts);
+    ck_ok(sol_tokenizer_encode(t, text + cut, N - cut, SOL_ENCODE_CONTINUE, &parts, err));
+    ck_assert_uint_eq(whole.n, 2);
+    ck_assert_uint_eq(parts.n, 2);
+    sol_ids_free(&whole);
+    sol_ids_free(&parts);
+    free(text);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
 START_TEST(llama2c_layout)
 {
     sol_tokenizer *t = open_data("models/tok512.bin");
@@ -557,5 +592,6 @@ SOL_TEST_MAIN("tokenizer", tcase_add_test(tc, llama3_vectors);
               tcase_add_test(tc, special_tokens); tcase_add_test(tc, an_encoder_remembers_nothing);
               tcase_add_test(tc, cuts_change_nothing);
               tcase_add_test(tc, words_are_cut_where_ids_stay);
+              tcase_add_test(tc, no_cut_where_tokens_are_long);
               tcase_add_loop_test(tc, cuts_change_nothing_in_large_vocabularies, 0, 3);
               tcase_add_test(tc, llama2c_layout))

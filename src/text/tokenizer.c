@@ -302,9 +302,11 @@ static bool words_are_local(const sol_tokenizer *t)
     return true;
 }
 
-/* Whether the characters near a place alone decide how a text is cut into words there. */
+/* Whether the characters near a place alone decide how a text is cut into words and tokens there:
+ * near enough for sol_tokenizer_cut_word, which looks 16 KiB ahead. */
 static bool is_near_sighted(const sol_tokenizer *t)
 {
+    enum { LONGEST = 1 << 10 };
     sol_pretok rest = t->pretok; /* what it owns stays the tokenizer's */
     for (int i = 0; i < t->normalizer.n; i++) {
         const sol_normal_step *s = &t->normalizer.step[i];
@@ -312,7 +314,8 @@ static bool is_near_sighted(const sol_tokenizer *t)
         if (s->kind == SOL_NORMAL_REPLACE && (!s->find || strcmp(s->find, " ") != 0)) return false;
     }
     for (int32_t id = 0; id < t->n_tokens; id++)
-        if (sol_tok_added(t, id) & (SOL_ADDED_LSTRIP | SOL_ADDED_RSTRIP | SOL_ADDED_NORMALIZED))
+        if (t->offset[id + 1] - t->offset[id] > LONGEST ||
+            sol_tok_added(t, id) & (SOL_ADDED_LSTRIP | SOL_ADDED_RSTRIP | SOL_ADDED_NORMALIZED))
             return false;
     while (rest.n > 0 && rest.stage[0].kind != SOL_STAGE_SPLIT)
         memmove(rest.stage, rest.stage + 1, (size_t)--rest.n * sizeof *rest.stage);

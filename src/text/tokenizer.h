@@ -119,8 +119,8 @@ sol_status sol_encoder_run(sol_encoder *e, const char *text, size_t n, int flags
                            sol_err *err);
 /* The same for a text of any length, whose ids need not lie in memory: `take` gets them in lumps,
  * in order. The encoder borrows the text and holds in memory what a normalizer that changes it
- * makes of it, and what a Metaspace makes of that: `solera tokenize` takes 73 to 150 MB for 50 MB
- * in one word, and about 300 MB where a Replace makes it twice as long. SOL_ERR_UNSUPPORTED: a word
+ * makes of it, and what a Metaspace makes of that: `solera tokenize` takes 73 to 164 MB for 50 MB
+ * in one word, and 278 MB where a Replace makes it twice as long. SOL_ERR_UNSUPPORTED: a word
  * of more than 256 K ids in which merges reach farther than 64 KiB. */
 typedef sol_status (*sol_ids_fn)(void *user, const int32_t *id, size_t n, sol_err *err);
 sol_status sol_encoder_stream(sol_encoder *e, const char *text, size_t n, int flags,
