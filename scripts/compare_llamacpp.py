@@ -9,8 +9,8 @@
 --model is what `solera score` and `generate` read (checkpoint, model file or packed model), --gguf what was
 exported from it, or what it was imported from. pip builds llama.cpp, with cmake and a C++ compiler, for
 some ten minutes. Where it cannot: the package's unpacked source on PYTHONPATH and
-LLAMA_CPP_LIB_PATH=DIR, a folder with libllama.so and libggml*.so, e.g. of the npm package
-@node-llama-cpp/linux-x64 (links without version).
+LLAMA_CPP_LIB_PATH=DIR, a folder with libllama.so and libggml*.so of the llama.cpp that the package
+binds (vendor/llama.cpp in its source); an older one lacks functions, and the import says which.
 Not a test: third-party programs, run by hand. Exit code 1 when the perplexities differ by more than --tolerance. Where greedy texts part, the
 margin says how near to each other llama.cpp's two best tokens were: different roundings may turn a small one.
 
