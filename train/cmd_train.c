@@ -72,6 +72,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
 const sol_verb sol_verb_train = {
     .name = "train",
     .words = "CONFIG.yaml|RUN",
+    .ranks = true,
     .min_words = 1,
     .max_words = 1,
     .summary = "run the training job of a YAML file, or go on with it",

@@ -70,8 +70,22 @@ static sol_status unknown_verb(const char *word, sol_err *err)
                            word);
 }
 
+/* Several processes that each do the whole would only be in each other's way. */
+static sol_status refuse_ranks(sol_program *p, sol_err *err)
+{
+    sol_dist *dist;
+    if (p->verb->ranks || !p->verb->words || !sol_dist_launched()) return SOL_OK;
+    SOL_TRY(sol_program_dist(p, &dist, err));
+    if (sol_dist_size(dist) == 1) return SOL_OK;
+    sol_status st = sol_fail(err, SOL_ERR_USAGE,
+                             "runs in one process, not on %d ranks: mpirun is for solera train",
+                             sol_dist_size(dist));
+    return sol_dist_agree(dist, st, err);
+}
+
 static sol_status start_verb(sol_program *p, void *args, sol_err *err)
 {
+    SOL_TRY(refuse_ranks(p, err));
     SOL_TRY(sol_program_choose_kernels(p, err));
     if (p->verb->takes_model) SOL_TRY(sol_program_find_model(p, err));
     return p->verb->run(p, args, err);

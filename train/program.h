@@ -72,6 +72,7 @@ typedef struct sol_verb {
     const char *name;
     const char *words; /* the positional words in the usage line; NULL: none */
     int min_words, max_words;
+    bool ranks;          /* runs over the ranks of MPI; others with words do so in one process */
     bool takes_model;    /* the first word is a model file, or the directory of a run */
     const char *summary; /* one line for `solera help` */
     const char *details; /* more for `solera help <verb>`, may be NULL */

@@ -47,8 +47,8 @@ static long number_in(const char *name)
     return text ? strtol(text, NULL, 10) : 0;
 }
 
-/* Whether MPI would find its ranks: mpirun of Open MPI, of MPICH and its kin, srun --mpi. */
-static bool launched_by_mpi(void)
+/* By mpirun of Open MPI, of MPICH and its kin, by srun --mpi. */
+bool sol_dist_launched(void)
 {
     static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK",
                                         "PMIX_RANK"};
@@ -69,7 +69,7 @@ static sol_status open_engine(sol_dist *d, sol_err *err)
 {
     long tasks = slurm_tasks();
     *d = (sol_dist){.engine = &alone, .size = 1};
-    if (launched_by_mpi()) return sol_dist_open_mpi(d, err);
+    if (sol_dist_launched()) return sol_dist_open_mpi(d, err);
     if (tasks == 1) return SOL_OK;
     return sol_fail(err, SOL_ERR_USAGE,
                     "Slurm started %ld tasks without MPI, so that each would believe it is alone: "

@@ -32,6 +32,8 @@ sol_status sol_dist_open(sol_dist **d, sol_err *err);
 void sol_dist_close(sol_dist **d);
 /* Ends the processes of all ranks, this one with `code`. */
 _Noreturn void sol_dist_abort(const sol_dist *d, int code);
+/* Whether a launcher of MPI started this process, maybe as one of several. */
+bool sol_dist_launched(void);
 /* What this program was built with, "Open MPI 4.1.4"; "none". Static storage. */
 const char *sol_dist_library(void);
 

@@ -94,6 +94,9 @@ refused 2 "is not the directory that rank 0 has under this name" sh -c '[ "$OMPI
     "$SOLERA" train "$dir/job.yaml" --set run.dir=unshared --set train.batch=8
 refused 2 "rank 1 on $(uname -n): has another job than rank 0: train.steps: 5 -> 6" sh -c 'exec "$0" "$@" --set train.steps=$((OMPI_COMM_WORLD_RANK + 5))' \
     "$SOLERA" train "$dir/job.yaml" --set train.batch=8
+code=0
+ranks 2 "$SOLERA" inspect killed/run >"$dir/out" 2>"$dir/err" || code=$?
+[ "$code" -eq 2 ] && [ "$(grep -c 'solera inspect: runs in one process, not on 2 ranks' "$dir/err")" -eq 1 ] || fail "inspect on 2 ranks: $(cat "$dir/err")"
 expect 2 "Slurm started 2 tasks without MPI" env SLURM_NTASKS=2 SLURM_PROCID=1 "$SOLERA" train "$dir/job.yaml"
 
 # A rank that hangs is named after dist.timeout; SIGUSR1 to mpirun saves and ends with 130.
