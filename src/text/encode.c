@@ -335,7 +335,7 @@ static sol_status merge_long(sol_encoder *e, const char *word, size_t n, bool *d
         SOL_TRY(join_part(e, &e->part[now], &e->part[!now], from_start, count, done, err));
         from_start = from_start && e->part[now].n_ids == 0;
         now = !now;
-        SOL_TRY(hand_on(e, e->part[now].n_ids, err)); /* these may be taken back */
+        if (*done) SOL_TRY(hand_on(e, e->part[now].n_ids, err)); /* these may be taken back */
         word += part;
         n -= part;
     }
