@@ -394,11 +394,12 @@ static void add_notes(sol_text *t, const sol_study_run *runs, int n)
                      "mass near &alpha;, valley and error "
                      "compare over time within a run, not between runs. Gaussian values are those "
                      "of 3:4.</li>\n");
-    sol_text_add(t, NULL,
-                 "<li>Every figure lies beside this page as SVG and PNG, with the gnuplot script "
-                 "that makes it; "
-                 "<code>measures.csv</code> holds the means of the table, "
-                 "<code>measures-key.csv</code> says what its columns are.</li>\n</ul>\n");
+    sol_text_add(
+        t, NULL,
+        "<li>Every figure of this page lies beside it as SVG and PNG, with the gnuplot script "
+        "that makes it; "
+        "<code>measures.csv</code> holds the means of the table, "
+        "<code>measures-key.csv</code> says what its columns are.</li>\n</ul>\n");
 }
 
 static sol_status add_figures(sol_text *t, const char *dir, const sol_figure *figures, int n,
