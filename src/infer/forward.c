@@ -159,14 +159,45 @@ static void linear(const sol_net *net, int64_t layer, int which, float *x, int64
     sol_matrix_matmul(net->ctx, m, net->act, x, n, y, net->scratch.kernel);
 }
 
-static void layer_forward(const sol_net *net, int64_t layer, const sol_row *rows, int64_t n)
+/* Rows of a call, and which of them have an output that is asked for. */
+typedef struct forward_rows {
+    const sol_row *row;     /* [n] */
+    const int32_t *targets; /* [n], negative: none is asked for; NULL: row[i].want_logits says it */
+    int64_t n;
+} forward_rows;
+
+static bool is_wanted(const forward_rows *r, int64_t i)
 {
+    return r->targets ? r->targets[i] >= 0 : r->row[i].want_logits;
+}
+
+/* Moves the residual stream and the attention of the wanted rows to the front; returns how many
+ * they are. */
+static int64_t keep_wanted(const net_scratch *s, const sol_model_config *c, const forward_rows *r)
+{
+    size_t C = (size_t)c->hidden_size, A = (size_t)(c->num_attention_heads * c->head_dim), m = 0;
+    for (int64_t i = 0; i < r->n; i++) {
+        if (!is_wanted(r, i)) continue;
+        memmove(s->x + m * C, s->x + (size_t)i * C, C * sizeof(float));
+        memmove(s->att + m * A, s->att + (size_t)i * A, A * sizeof(float));
+        m++;
+    }
+    return (int64_t)m;
+}
+
+/* Returns how many rows have gone through: behind the attention of the last layer only the wanted
+ * ones do. */
+static int64_t layer_forward(const sol_net *net, int64_t layer, const forward_rows *r)
+{
+    int64_t n = r->n;
     const net_layer *l = &net->layers[layer];
     const net_scratch *s = &net->scratch;
     row_args a = {.net = net};
     norm_rows(net, l->vector[SOL_ROLE_INPUT_NORM], s->x, n, s->h);
     linear(net, layer, NET_QKV, s->h, n, s->qkv);
-    net_attention(net, layer, rows, n);
+    net_attention(net, layer, r->row, n);
+    if (layer + 1 == net->config.num_hidden_layers) n = keep_wanted(s, &net->config, r);
+    if (n == 0) return 0;
     linear(net, layer, NET_O, s->att, n, s->h);
     add_rows(net, n);
     norm_rows(net, l->vector[SOL_ROLE_POST_NORM], s->x, n, s->h);
@@ -174,30 +205,21 @@ static void layer_forward(const sol_net *net, int64_t layer, const sol_row *rows
     sol_pool_run(net->ctx->pool, n, swiglu_tile, &a);
     linear(net, layer, NET_DOWN, s->act, n, s->h);
     add_rows(net, n);
+    return n;
 }
 
-/* Embedding and blocks: scratch.x holds the residual stream of rows [0, n). */
-static void blocks_forward(const sol_net *net, const sol_row *rows, int64_t n)
+/* Embedding, blocks and the final norm: scratch.selected holds the wanted rows, whose number is
+ * returned. */
+static int64_t blocks_forward(const sol_net *net, const forward_rows *r)
 {
-    int64_t C = net->config.hidden_size;
-    for (int64_t i = 0; i < n; i++) {
-        sol_matrix_row(net->embed, rows[i].token, net->scratch.x + i * C, net->scratch.kernel);
-        net->scratch.pos[i] = rows[i].kv->n++;
-    }
-    for (int64_t l = 0; l < net->config.num_hidden_layers; l++) layer_forward(net, l, rows, n);
-}
-
-/* The final norm of the rows that `wanted` says, packed into scratch.selected; returns how many. */
-static int64_t select_rows(const sol_net *net, const sol_row *rows, const int32_t *targets,
-                           int64_t n)
-{
+    const net_scratch *s = &net->scratch;
     int64_t C = net->config.hidden_size, m = 0;
-    for (int64_t i = 0; i < n; i++) {
-        if (targets ? targets[i] < 0 : !rows[i].want_logits) continue;
-        memcpy(net->scratch.selected + m * C, net->scratch.x + i * C, (size_t)C * sizeof(float));
-        m++;
+    for (int64_t i = 0; i < r->n; i++) {
+        sol_matrix_row(net->embed, r->row[i].token, s->x + i * C, s->kernel);
+        s->pos[i] = r->row[i].kv->n++;
     }
-    norm_rows(net, net->final_norm, net->scratch.selected, m, net->scratch.selected);
+    for (int64_t l = 0; l < net->config.num_hidden_layers; l++) m = layer_forward(net, l, r);
+    norm_rows(net, net->final_norm, s->x, m, s->selected);
     return m;
 }
 
@@ -207,9 +229,8 @@ sol_status sol_net_forward(sol_net *net, const sol_row *rows, int64_t n, float *
     SOL_TRY(check_rows(net, rows, n, err));
     SOL_TRY(reserve(net, sol_min_i64(n, net->max_rows), err));
     for (int64_t i = 0; i < n; i += net->max_rows) {
-        int64_t part = sol_min_i64(n - i, net->max_rows);
-        blocks_forward(net, rows + i, part);
-        int64_t m = select_rows(net, rows + i, NULL, part);
+        forward_rows r = {.row = rows + i, .n = sol_min_i64(n - i, net->max_rows)};
+        int64_t m = blocks_forward(net, &r);
         net_head_logits(net, net->scratch.selected, m, logits);
         if (m) logits += m * net->config.vocab_size;
     }
@@ -227,10 +248,10 @@ static sol_status check_targets(const sol_net *net, const int32_t *targets, int6
 }
 
 /* The selected rows' log-probabilities, spread to the rows they belong to. */
-static void rows_logprobs(const sol_net *net, const sol_row *rows, int64_t n,
-                          const int32_t *targets, double *logprob)
+static void rows_logprobs(const sol_net *net, const forward_rows *r, double *logprob)
 {
-    int64_t m = select_rows(net, rows, targets, n), next = 0, C = net->config.hidden_size;
+    int64_t m = blocks_forward(net, r), next = 0, C = net->config.hidden_size;
+    const int32_t *targets = r->targets;
     int32_t want[HEAD_ROWS];
     double got[HEAD_ROWS];
     for (int64_t done = 0; done < m; done += HEAD_ROWS) {
@@ -240,7 +261,7 @@ static void rows_logprobs(const sol_net *net, const sol_row *rows, int64_t n,
         net_head_logprobs(net, net->scratch.selected + done * C, part, want, got);
         for (int64_t i = from, k = 0; i < next; i++) logprob[i] = targets[i] >= 0 ? got[k++] : 0;
     }
-    for (; next < n; next++) logprob[next] = 0;
+    for (; next < r->n; next++) logprob[next] = 0;
 }
 
 sol_status sol_net_logprobs(sol_net *net, const sol_row *rows, int64_t n, const int32_t *targets,
@@ -250,9 +271,8 @@ sol_status sol_net_logprobs(sol_net *net, const sol_row *rows, int64_t n, const 
     SOL_TRY(check_targets(net, targets, n, err));
     SOL_TRY(reserve(net, sol_min_i64(n, net->max_rows), err));
     for (int64_t i = 0; i < n; i += net->max_rows) {
-        int64_t part = sol_min_i64(n - i, net->max_rows);
-        blocks_forward(net, rows + i, part);
-        rows_logprobs(net, rows + i, part, targets + i, logprob + i);
+        forward_rows r = {rows + i, targets + i, sol_min_i64(n - i, net->max_rows)};
+        rows_logprobs(net, &r, logprob + i);
     }
     return SOL_OK;
 }
