@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares `solera eval --task` with lm-evaluation-harness on one model, sample by sample.
 
-    python3 -m venv build/venv && build/venv/bin/pip install torch==2.15.0 transformers==5.24.0 lm_eval==0.4.13
+    python3 -m venv build/venv && build/venv/bin/pip install torch==2.15.0 transformers==5.24.0 "lm_eval[hf]==0.4.13"
     PYTHON=build/venv/bin/python scripts/fetch_tasks.sh data/eval
     build/release/solera export checkpoints/embedded.h5 -o build/hf --format safetensors --dtype f32
     build/venv/bin/python scripts/compare_lm_eval.py --model checkpoints/embedded.h5 --folder build/hf \
