@@ -307,7 +307,7 @@ static sol_status keep(void *user, int64_t i, const sol_generate_result *r, sol_
 {
     texts *t = user;
     (void)err;
-    ck_assert_int_eq(i, t->told++); /* in the order of the jobs */
+    ck_assert_int_eq(i, t->told++); /* in the order of the requests */
     t->n[i] = r->tokens;
     t->ended_by[i] = r->ended_by;
     memcpy(t->ids[i], r->ids, (size_t)r->tokens * sizeof *r->ids);
@@ -322,34 +322,35 @@ static sol_status refuse_third(void *user, int64_t i, const sol_generate_result 
 }
 
 /* Prompts of 1 to 60 tokens, texts that end early, at their length and where the context does. */
-static void make_jobs(sol_generate_job *job, int32_t ids[TEXTS][64])
+static void make_requests(sol_generate_request *request, int32_t ids[TEXTS][64])
 {
     static const int64_t length[TEXTS] = {3, 1, 60, 17, 2, 33, 5, 1, 40};
     for (int i = 0; i < TEXTS; i++) {
         for (int k = 0; k < length[i]; k++) ids[i][k] = (7 * i + 11 * k + 1) % 50;
         int64_t most = i % 3 == 0 ? 12 : 64 - length[i] + 1;
-        job[i] = (sol_generate_job){ids[i], length[i], most, 5 + (uint64_t)i / 2};
+        request[i] = (sol_generate_request){ids[i], length[i], most, 5 + (uint64_t)i / 2};
     }
 }
 
-static void check_texts(sol_net *net, const sol_generate_job *job, const sol_generate_opts *opts)
+static void check_texts(sol_net *net, const sol_generate_request *request,
+                        const sol_generate_opts *opts)
 {
     int early = 0;
     for (int at_once = 1; at_once <= TEXTS + 1; at_once += 2) {
         static texts got;
         memset(&got, 0, sizeof got);
-        ck_ok(sol_generate_many(net, job, TEXTS, at_once, opts, keep, &got, err));
+        ck_ok(sol_generate_many(net, request, TEXTS, at_once, opts, keep, &got, err));
         ck_assert_int_eq(got.told, TEXTS);
         for (int i = 0; i < TEXTS; i++) {
             sol_generate_opts o = *opts;
             sol_generate_result r;
-            o.max_tokens = job[i].max_tokens;
-            o.sampler.seed = job[i].seed;
-            ck_ok(sol_generate(net, job[i].prompt, job[i].n_prompt, &o, &r, err));
+            o.max_tokens = request[i].max_tokens;
+            o.sampler.seed = request[i].seed;
+            ck_ok(sol_generate(net, request[i].prompt, request[i].n_prompt, &o, &r, err));
             ck_assert_int_eq(got.n[i], r.tokens);
             ck_assert_int_eq(got.ended_by[i], r.ended_by);
             ck_assert_mem_eq(got.ids[i], r.ids, (size_t)r.tokens * sizeof *r.ids);
-            early += r.ended_by >= 0 && r.tokens < job[i].max_tokens;
+            early += r.ended_by >= 0 && r.tokens < request[i].max_tokens;
             sol_free(r.ids);
         }
     }
@@ -358,9 +359,9 @@ static void check_texts(sol_net *net, const sol_generate_job *job, const sol_gen
 
 START_TEST(many_texts_are_those_of_one_by_one)
 {
-    sol_generate_job job[TEXTS];
+    sol_generate_request request[TEXTS];
     int32_t ids[TEXTS][64];
-    make_jobs(job, ids);
+    make_requests(request, ids);
     for (int k = 0; k < 3; k++) { /* fp32, bf16, ternary with rounded activations */
         fixture f = make_net();
         sol_generate_opts o = {
@@ -383,7 +384,7 @@ START_TEST(many_texts_are_those_of_one_by_one)
             ck_ok(sol_packed_model_from(f.ctx, &packed, f.model, &spec, SOL_Q6, NULL, err));
             ck_ok(sol_net_from_packed(&f.net, f.ctx, &packed, NULL, err));
         }
-        check_texts(f.net, job, &o);
+        check_texts(f.net, request, &o);
         free_net(&f);
         sol_model_free(&bf16);
         sol_packed_model_free(&packed);
@@ -394,24 +395,24 @@ END_TEST
 START_TEST(many_texts_that_cannot_be)
 {
     fixture f = make_net();
-    sol_generate_job job[TEXTS];
+    sol_generate_request request[TEXTS];
     int32_t ids[TEXTS][64];
     int told = 0;
     sol_generate_opts o = {.sampler = plain};
-    make_jobs(job, ids);
-    ck_fails(sol_generate_many(f.net, job, TEXTS, 4, &o, refuse_third, &told, err), SOL_ERR_LIBRARY,
-             "the third is refused");
+    make_requests(request, ids);
+    ck_fails(sol_generate_many(f.net, request, TEXTS, 4, &o, refuse_third, &told, err),
+             SOL_ERR_LIBRARY, "the third is refused");
     ck_assert_int_eq(told, 3);
     told = 0;
-    job[7].max_tokens = 65; /* found before anything is computed */
-    ck_fails(sol_generate_many(f.net, job, TEXTS, 4, &o, refuse_third, &told, err), SOL_ERR_RANGE,
-             "prompt 8: context overflow: a prompt of 1 tokens and 65 new ones");
+    request[7].max_tokens = 65; /* found before anything is computed */
+    ck_fails(sol_generate_many(f.net, request, TEXTS, 4, &o, refuse_third, &told, err),
+             SOL_ERR_RANGE, "prompt 8: context overflow: a prompt of 1 tokens and 65 new ones");
     ck_assert_int_eq(told, 0);
-    ck_ok(sol_generate_many(f.net, job, 0, 4, &o, refuse_third, &told, err));
-    job[7].max_tokens = 1;
+    ck_ok(sol_generate_many(f.net, request, 0, 4, &o, refuse_third, &told, err));
+    request[7].max_tokens = 1;
     o.interrupted = stop_at_once;
     o.user = &(int){0};
-    ck_fails(sol_generate_many(f.net, job, TEXTS, 4, &o, refuse_third, &told, err),
+    ck_fails(sol_generate_many(f.net, request, TEXTS, 4, &o, refuse_third, &told, err),
              SOL_ERR_INTERRUPTED, "interrupted");
     free_net(&f);
 }

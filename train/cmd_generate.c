@@ -248,10 +248,10 @@ static sol_status generate_one(sol_program *p, const struct args *a, sol_net *ne
 
 typedef struct lines {
     const sol_net *net;
-    json_t **text;         /* [n]; owned */
-    sol_ids *ids;          /* [n]; owned */
-    sol_generate_job *job; /* [n] */
-    size_t n, cap_text, cap_ids, cap_job;
+    json_t **text;                 /* [n]; owned */
+    sol_ids *ids;                  /* [n]; owned */
+    sol_generate_request *request; /* [n] */
+    size_t n, cap_text, cap_ids, cap_request;
     int64_t tokens; /* in all texts that are printed */
 } lines;
 
@@ -263,7 +263,7 @@ static void free_lines(lines *l)
     }
     sol_free(l->text);
     sol_free(l->ids);
-    sol_free(l->job);
+    sol_free(l->request);
 }
 
 static sol_status add_line(lines *l, const struct args *a, const char *line, size_t n, int32_t *end,
@@ -272,17 +272,17 @@ static sol_status add_line(lines *l, const struct args *a, const char *line, siz
     size_t i = l->n;
     SOL_TRY(sol_grow_array((void **)&l->text, &l->cap_text, i + 1, sizeof *l->text, err));
     SOL_TRY(sol_grow_array((void **)&l->ids, &l->cap_ids, i + 1, sizeof *l->ids, err));
-    SOL_TRY(sol_grow_array((void **)&l->job, &l->cap_job, i + 1, sizeof *l->job, err));
+    SOL_TRY(sol_grow_array((void **)&l->request, &l->cap_request, i + 1, sizeof *l->request, err));
     l->ids[i] = (sol_ids){0};
     l->text[i] = memchr(line, 0, n) ? NULL : json_stringn(line, n);
     if (!l->text[i])
         return sol_fail(err, SOL_ERR_FORMAT, "is not UTF-8 text: a prompt is expected");
     l->n++;
     SOL_TRY(encode(a, l->net, json_string_value(l->text[i]), &l->ids[i], end, err));
-    l->job[i] = (sol_generate_job){.prompt = l->ids[i].id,
-                                   .n_prompt = (int64_t)l->ids[i].n,
-                                   .seed = (uint64_t)a->talk.seed + i};
-    return find_length(a, l->net, &l->ids[i], &l->job[i].max_tokens, err);
+    l->request[i] = (sol_generate_request){.prompt = l->ids[i].id,
+                                           .n_prompt = (int64_t)l->ids[i].n,
+                                           .seed = (uint64_t)a->talk.seed + i};
+    return find_length(a, l->net, &l->ids[i], &l->request[i].max_tokens, err);
 }
 
 static sol_status read_lines(lines *l, const struct args *a, FILE *from, int32_t *end, sol_err *err)
@@ -327,9 +327,9 @@ static sol_status print_line(void *user, int64_t i, const sol_generate_result *r
 {
     lines *l = user;
     sol_text text = {0};
-    const sol_generate_job *job = &l->job[i];
+    const sol_generate_request *request = &l->request[i];
     json_t *line = NULL;
-    join_pieces(sol_net_tokenizer(l->net), job->prompt[job->n_prompt - 1], r, &text);
+    join_pieces(sol_net_tokenizer(l->net), request->prompt[request->n_prompt - 1], r, &text);
     if (text.status == SOL_OK)
         line = json_pack("{s:O, s:s, s:I, s:b}", "prompt", l->text[i], "text",
                          text.data ? text.data : "", "tokens", (json_int_t)r->tokens, "ended",
@@ -355,7 +355,7 @@ static sol_status generate_lines(sol_program *p, const struct args *a, sol_net *
     sol_generate_opts o = options_of(a, stop);
     double start = sol_clock();
     if (st == SOL_OK)
-        st = sol_generate_many(net, l.job, (int64_t)l.n, a->batch, &o, print_line, &l, err);
+        st = sol_generate_many(net, l.request, (int64_t)l.n, a->batch, &o, print_line, &l, err);
     if (st == SOL_OK)
         sol_log_line(&p->log, SOL_LOG_INFO,
                      "%s model; %zu texts, %lld new tokens, %.1f tokens/s with their prompts",

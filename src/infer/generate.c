@@ -10,7 +10,7 @@
 
 /* A text as it grows. */
 typedef struct sequence {
-    int64_t job; /* -1: none, the place is free */
+    int64_t request; /* -1: none, the place is free */
     sol_kv *kv;
     sol_rng rng;
     int32_t *ids; /* prompt, then what was drawn; owned */
@@ -54,25 +54,27 @@ static sol_status begin(generation *g, sol_net *net, int64_t n_seq, const sol_ge
     SOL_TRY(sol_sampler_check(&o->sampler, err));
     SOL_TRY(sol_size_mul(n, V, &count, err));
     SOL_TRY(sol_alloc_array((void **)&g->seq, n, sizeof *g->seq, err));
-    for (int64_t i = 0; i < n_seq; i++) g->seq[i].job = -1;
+    for (int64_t i = 0; i < n_seq; i++) g->seq[i].request = -1;
     SOL_TRY(sol_alloc_array((void **)&g->draw, n, sizeof *g->draw, err));
     SOL_TRY(sol_alloc_array((void **)&g->logits, count, sizeof *g->logits, err));
     return sol_alloc_array(&g->scratch, sol_net_draw_scratch_bytes(net), 1, err);
 }
 
-static sol_status check_job(const sol_net *net, const sol_generate_job *job, sol_err *err)
+static sol_status check_request(const sol_net *net, const sol_generate_request *request,
+                                sol_err *err)
 {
-    int64_t room = sol_net_config(net)->max_position_embeddings;
-    if (job->n_prompt < 1)
+    int64_t context = sol_net_config(net)->max_position_embeddings;
+    if (request->n_prompt < 1)
         return sol_fail(err, SOL_ERR_USAGE, "the prompt is empty: at least one token is needed");
-    if (job->max_tokens < 1)
+    if (request->max_tokens < 1)
         return sol_fail(err, SOL_ERR_RANGE, "%lld tokens were asked for: at least 1",
-                        (long long)job->max_tokens);
-    if (job->n_prompt > room || job->max_tokens > room - job->n_prompt + 1)
+                        (long long)request->max_tokens);
+    if (request->n_prompt > context || request->max_tokens > context - request->n_prompt + 1)
         return sol_fail(err, SOL_ERR_RANGE,
                         "context overflow: a prompt of %lld tokens and %lld new ones; the model "
                         "has room for %lld",
-                        (long long)job->n_prompt, (long long)job->max_tokens, (long long)room);
+                        (long long)request->n_prompt, (long long)request->max_tokens,
+                        (long long)context);
     return SOL_OK;
 }
 
@@ -89,16 +91,17 @@ static sol_status empty_cache(sol_kv **kv, sol_net *net, int64_t n, sol_err *err
 
 /* s takes the cache of the session, with what the prompt has in common with the text there; the
  * prompt's last token is computed in any case: its logits are wanted. A cache that has become too
- * small begins anew with twice the room. */
+ * small begins anew with twice the capacity. */
 static sol_status resume(sequence *s, sol_session *session, sol_net *net,
-                         const sol_generate_job *job, sol_err *err)
+                         const sol_generate_request *request, sol_err *err)
 {
-    int64_t need = job->n_prompt + job->max_tokens - 1, same = 0,
-            most = sol_net_config(net)->max_position_embeddings;
+    int64_t need = request->n_prompt + request->max_tokens - 1, same = 0,
+            context = sol_net_config(net)->max_position_embeddings;
     if (!session->kv || sol_kv_capacity(session->kv) < need)
-        SOL_TRY(empty_cache(&session->kv, net, sol_min_i64(2 * need, most), err));
+        SOL_TRY(empty_cache(&session->kv, net, sol_min_i64(2 * need, context), err));
     int64_t held = sol_kv_length(session->kv);
-    while (same < held && same + 1 < job->n_prompt && session->ids[same] == job->prompt[same])
+    while (same < held && same + 1 < request->n_prompt &&
+           session->ids[same] == request->prompt[same])
         same++;
     sol_kv_truncate(session->kv, same);
     s->kv = session->kv;
@@ -127,21 +130,21 @@ void sol_session_free(sol_session *s)
 }
 
 /* Job `index` takes the place of s. */
-static sol_status place(generation *g, sequence *s, const sol_generate_job *job, int64_t index,
-                        sol_err *err)
+static sol_status place(generation *g, sequence *s, const sol_generate_request *request,
+                        int64_t index, sol_err *err)
 {
-    int64_t n = job->n_prompt + job->max_tokens;
-    SOL_TRY(check_job(g->net, job, err));
+    int64_t n = request->n_prompt + request->max_tokens;
+    SOL_TRY(check_request(g->net, request, err));
     if (g->o->session)
-        SOL_TRY(resume(s, g->o->session, g->net, job, err));
+        SOL_TRY(resume(s, g->o->session, g->net, request, err));
     else
         SOL_TRY(empty_cache(&s->kv, g->net, n - 1, err));
     SOL_TRY(sol_alloc_array((void **)&s->ids, (size_t)n, sizeof *s->ids, err));
-    memcpy(s->ids, job->prompt, (size_t)job->n_prompt * sizeof *job->prompt);
-    s->job = index;
-    s->rng = sol_rng_make(job->seed, SOL_STREAM_SAMPLER);
-    s->n = s->n_prompt = job->n_prompt;
-    s->max_tokens = job->max_tokens;
+    memcpy(s->ids, request->prompt, (size_t)request->n_prompt * sizeof *request->prompt);
+    s->request = index;
+    s->rng = sol_rng_make(request->seed, SOL_STREAM_SAMPLER);
+    s->n = s->n_prompt = request->n_prompt;
+    s->max_tokens = request->max_tokens;
     s->ended = false;
     s->ended_by = -1;
     return SOL_OK;
@@ -164,7 +167,7 @@ static sol_status forward(generation *g, sol_err *err)
 {
     g->n_rows = 0;
     for (int64_t i = 0; i < g->n_seq; i++)
-        if (g->seq[i].job >= 0) SOL_TRY(add_rows(g, &g->seq[i], err));
+        if (g->seq[i].request >= 0) SOL_TRY(add_rows(g, &g->seq[i], err));
     return sol_net_forward(g->net, g->row, (int64_t)g->n_rows, g->logits, err);
 }
 
@@ -214,7 +217,7 @@ static sol_status draw(generation *g, sol_err *err)
         return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
     for (int64_t i = 0; i < g->n_seq; i++) {
         sequence *s = &g->seq[i];
-        if (s->job < 0) continue;
+        if (s->request < 0) continue;
         int64_t window = sol_min_i64(g->o->repeat_window, s->n);
         g->draw[n] = (sol_draw){.sampler = &g->o->sampler,
                                 .rng = &s->rng,
@@ -225,7 +228,7 @@ static sol_status draw(generation *g, sol_err *err)
     }
     sol_net_draw(g->net, g->draw, n, g->scratch);
     for (int64_t i = 0, k = 0; i < g->n_seq; i++)
-        if (g->seq[i].job >= 0) SOL_TRY(take(g, &g->seq[i], g->draw[k++].id, err));
+        if (g->seq[i].request >= 0) SOL_TRY(take(g, &g->seq[i], g->draw[k++].id, err));
     return SOL_OK;
 }
 
@@ -238,17 +241,17 @@ static void give(sequence *s, sol_generate_result *r)
     memmove(s->ids, s->ids + s->n_prompt, (size_t)r->tokens * sizeof *s->ids);
     r->ids = s->ids;
     s->ids = NULL;
-    s->job = -1;
+    s->request = -1;
 }
 
 sol_status sol_generate(sol_net *net, const int32_t *prompt, int64_t n_prompt,
                         const sol_generate_opts *o, sol_generate_result *r, sol_err *err)
 {
-    sol_generate_job job = {prompt, n_prompt, o->max_tokens, o->sampler.seed};
+    sol_generate_request request = {prompt, n_prompt, o->max_tokens, o->sampler.seed};
     generation g;
     *r = (sol_generate_result){.prompt_tokens = n_prompt, .ended_by = -1};
     sol_status st = begin(&g, net, 1, o, err);
-    if (st == SOL_OK) st = place(&g, g.seq, &job, 0, err);
+    if (st == SOL_OK) st = place(&g, g.seq, &request, 0, err);
     if (st != SOL_OK) {
         free_generation(&g);
         return st;
@@ -276,37 +279,37 @@ sol_status sol_generate(sol_net *net, const int32_t *prompt, int64_t n_prompt,
 /* ---- many texts ---- */
 
 typedef struct many {
-    const sol_generate_job *job; /* [n_jobs] */
-    sol_generate_result *result; /* [n_jobs]; ids of those that wait for their turn */
-    bool *ready;                 /* [n_jobs] */
-    int64_t n_jobs, next, told;  /* the first that is not begun, not told of */
+    const sol_generate_request *request; /* [n_requests] */
+    sol_generate_result *result;         /* [n_requests]; ids of those that wait for their turn */
+    bool *ready;                         /* [n_requests] */
+    int64_t n_requests, next, told;      /* the first that is not begun, not told of */
 } many;
 
-/* Gives every free place the next job; *busy: whether any is at work. */
+/* Gives every free place the next request; *busy: whether any is at work. */
 static sol_status fill_places(generation *g, many *m, bool *busy, sol_err *err)
 {
     *busy = false;
     for (int64_t i = 0; i < g->n_seq; i++) {
         sequence *s = &g->seq[i];
-        if (s->job < 0 && m->next < m->n_jobs) {
-            SOL_TRY(place(g, s, &m->job[m->next], m->next, err));
+        if (s->request < 0 && m->next < m->n_requests) {
+            SOL_TRY(place(g, s, &m->request[m->next], m->next, err));
             m->next++;
         }
-        *busy |= s->job >= 0;
+        *busy |= s->request >= 0;
     }
     return SOL_OK;
 }
 
-/* Takes what has ended, and tells of it in the order of the jobs. */
+/* Takes what has ended, and tells of it in the order of the requests. */
 static sol_status tell(generation *g, many *m, sol_generated_fn each, void *user, sol_err *err)
 {
     for (int64_t i = 0; i < g->n_seq; i++) {
         sequence *s = &g->seq[i];
-        if (s->job < 0 || !s->ended) continue;
-        m->ready[s->job] = true;
-        give(s, &m->result[s->job]);
+        if (s->request < 0 || !s->ended) continue;
+        m->ready[s->request] = true;
+        give(s, &m->result[s->request]);
     }
-    for (; m->told < m->n_jobs && m->ready[m->told]; m->told++) {
+    for (; m->told < m->n_requests && m->ready[m->told]; m->told++) {
         sol_generate_result *r = &m->result[m->told];
         sol_status st = each(user, m->told, r, err);
         sol_free(r->ids);
@@ -328,27 +331,28 @@ static sol_status work(generation *g, many *m, sol_generated_fn each, void *user
     }
 }
 
-sol_status sol_generate_many(sol_net *net, const sol_generate_job *jobs, int64_t n_jobs,
+sol_status sol_generate_many(sol_net *net, const sol_generate_request *requests, int64_t n_requests,
                              int64_t n_at_once, const sol_generate_opts *opts,
                              sol_generated_fn each, void *user, sol_err *err)
 {
     sol_generate_opts o = *opts;
-    many m = {.job = jobs, .n_jobs = n_jobs};
+    many m = {.request = requests, .n_requests = n_requests};
     generation g;
     o.text = NULL;
     o.session = NULL;
-    for (int64_t i = 0; i < n_jobs; i++) {
-        sol_status st = check_job(net, &jobs[i], err);
+    for (int64_t i = 0; i < n_requests; i++) {
+        sol_status st = check_request(net, &requests[i], err);
         if (st != SOL_OK) return sol_err_prefix(err, st, "prompt %lld", (long long)i + 1);
     }
-    if (n_jobs < 1) return SOL_OK;
-    sol_status st = begin(&g, net, sol_min_i64(sol_max_i64(n_at_once, 1), n_jobs), &o, err);
+    if (n_requests < 1) return SOL_OK;
+    sol_status st = begin(&g, net, sol_min_i64(sol_max_i64(n_at_once, 1), n_requests), &o, err);
     if (st == SOL_OK)
-        st = sol_alloc_array((void **)&m.result, (size_t)n_jobs, sizeof *m.result, err);
-    if (st == SOL_OK) st = sol_alloc_array((void **)&m.ready, (size_t)n_jobs, sizeof *m.ready, err);
+        st = sol_alloc_array((void **)&m.result, (size_t)n_requests, sizeof *m.result, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&m.ready, (size_t)n_requests, sizeof *m.ready, err);
     if (st == SOL_OK) st = work(&g, &m, each, user, err);
     if (m.result)
-        for (int64_t i = m.told; i < n_jobs; i++) sol_free(m.result[i].ids);
+        for (int64_t i = m.told; i < n_requests; i++) sol_free(m.result[i].ids);
     sol_free(m.result);
     sol_free(m.ready);
     free_generation(&g);

@@ -195,20 +195,20 @@ sol_status sol_generate(sol_net *net, const int32_t *prompt, int64_t n_prompt,
                         const sol_generate_opts *o, sol_generate_result *r, sol_err *err);
 
 /* Many texts, n_at_once of them side by side: each pass of the network computes a token of every
- * one, or the prompt of one that begins; where one ends, the next job begins. Each is what
- * sol_generate makes of its job alone, bit for bit. */
-typedef struct sol_generate_job {
+ * one, or the prompt of one that begins; where one ends, the next request begins. Each is what
+ * sol_generate makes of its request alone, bit for bit. */
+typedef struct sol_generate_request {
     const int32_t *prompt; /* [n_prompt] */
     int64_t n_prompt, max_tokens;
     uint64_t seed;
-} sol_generate_job;
-/* Gets text `i` of the jobs, in their order; r->ids, which it may not keep, and no times. Another
- * status than SOL_OK ends the work with it. */
+} sol_generate_request;
+/* Gets text `i` of the requests, in their order; r->ids, which it may not keep, and no times.
+ * Another status than SOL_OK ends the work with it. */
 typedef sol_status (*sol_generated_fn)(void *user, int64_t i, const sol_generate_result *r,
                                        sol_err *err);
-/* Errors are those of sol_generate, before anything is computed where a job is to blame. Of o,
+/* Errors are those of sol_generate, before anything is computed where a request is to blame. Of o,
  * max_tokens, the seed, text and session have no meaning here. */
-sol_status sol_generate_many(sol_net *net, const sol_generate_job *jobs, int64_t n_jobs,
+sol_status sol_generate_many(sol_net *net, const sol_generate_request *requests, int64_t n_requests,
                              int64_t n_at_once, const sol_generate_opts *o, sol_generated_fn each,
                              void *user, sol_err *err);
 
