@@ -105,8 +105,8 @@ static json_t *teacher_of(const sol_config *c)
 /* The weights of the terms that training minimized. */
 static json_t *objective_of(const sol_config *c)
 {
-    json_t *o = json_object();
     if (!c->distill.teacher[0]) return json_pack("{s:f}", "next_token", 1.0);
+    json_t *o = json_object();
     const struct {
         const char *name;
         double weight;

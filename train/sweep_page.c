@@ -60,12 +60,13 @@ static void add_axis(sol_text *o, const chart *c, int bottom)
     double step = pow(10, floor(log10((c->hi - c->lo) / 4)));
     step *= (c->hi - c->lo) / step >= 40 ? 10 : (c->hi - c->lo) / step >= 20 ? 5 : 2;
     int digits = step < 1 ? (int)ceil(-log10(step) - 1e-9) : 0;
-    for (double at = ceil(c->lo / step); at * step <= c->hi; at++)
+    for (long i = (long)ceil(c->lo / step); (double)i * step <= c->hi; i++) {
+        double at = (double)i * step;
         sol_text_add(o, NULL,
                      "<path d=\"M%.1f %dV%d\" stroke=\"#e4e4e4\"/><text x=\"%.1f\" y=\"%d\" "
                      "text-anchor=\"middle\">%.*f</text>\n",
-                     chart_x(c, at * step), TOP, bottom, chart_x(c, at * step), bottom + 16, digits,
-                     at * step == 0 ? 0.0 : at * step);
+                     chart_x(c, at), TOP, bottom, chart_x(c, at), bottom + 16, digits, at);
+    }
     if (c->column == SOL_SWEEP_DIFFERENCE)
         sol_text_add(o, NULL, "<path d=\"M%.1f %dV%d\" stroke=\"#555\"/>\n", chart_x(c, 0), TOP,
                      bottom);
