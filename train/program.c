@@ -125,11 +125,18 @@ static void log_line(void *user, sol_log_level level, const char *text)
 
 /* ---- phases ---- */
 
+/* Nothing was drawn since the phase began: its first line does not wait, so that none of a few
+ * milliseconds goes by unseen. */
+static bool is_first(const sol_phase *f)
+{
+    return f->program->live_at < f->begun;
+}
+
 bool sol_phase_show(void *phase, int64_t done, int64_t total)
 {
     const sol_phase *f = phase;
     char left[48];
-    sol_live_show(f->program, false, "%s  %lld of %lld %s  %s", f->what, (long long)done,
+    sol_live_show(f->program, is_first(f), "%s  %lld of %lld %s  %s", f->what, (long long)done,
                   (long long)total, f->unit,
                   sol_left_text(f->begun, (double)done, (double)total, left));
     return !sol_interrupted();
@@ -139,8 +146,8 @@ bool sol_phase_show_part(void *phase, const char *part, int64_t done, int64_t to
 {
     const sol_phase *f = phase;
     char left[48];
-    if (sol_live_due(f->program))
-        sol_live_show(f->program, false, "%s  %d %%  %s  %s", f->what,
+    if (is_first(f) || sol_live_due(f->program))
+        sol_live_show(f->program, true, "%s  %d %%  %s  %s", f->what,
                       (int)(100.0 * (double)done / (double)total), part,
                       sol_left_text(f->begun, (double)done, (double)total, left));
     return !sol_interrupted();

@@ -17,15 +17,15 @@ awk 'BEGIN { RS = "\r" } /\033\[K/ { sub(/^\n/, ""); sub(/\033\[K.*/, ""); lines
      if (/loss/ && !/^step.*loss [0-9.]+ .* left$/) { print "no time left: " $0; bad = 1 } } END { exit bad || lines < 3 }' \
     "$dir/screen" || fail "live lines on 40 columns"
 
-# The other long phases: the time left is the last thing on the line, at 40 columns, too. Lines are
-# drawn ten times a second at most, so that the first of a short phase may be the only one.
+# The other long phases: the time left is the last thing on the line, at 40 columns, too. The first
+# line is drawn at once, others ten times a second at most.
 phases() { # words that the line begins with, command...
     what=$1
     shift
     script -qec "stty cols 40; env TERM=xterm '$SOLERA' $*" /dev/null </dev/null >"$dir/screen" || fail "$*: $(cat "$dir/screen")"
     awk -v what="$what" 'BEGIN { RS = "\r" } /\033\[K/ { sub(/^\n/, ""); sub(/\033\[K.*/, ""); if (length($0) > 39) { print "too long: " $0; bad = 1 }
          if (index($0, what) == 1) { n++; if (!/ left$/) { print "no time left: " $0; bad = 1 } } } END { exit bad || n < 1 }' \
-        "$dir/screen" || fail "'$what' at 40 columns: $(cat "$dir/screen")"
+        "$dir/screen" || fail "'$what' at 40 columns: $(cat -v "$dir/screen")"
 }
 last=$dir/narrow/ckpt/best.h5
 phases "training a tokenizer" train-tokenizer --vocab 280 --input "$dir/text.txt" -o "$dir/t.json"
@@ -33,7 +33,8 @@ phases "tokenizing" tokenize --tokenizer "$dir/tokenizer.json" --input "$dir/tex
 "$SOLERA" export "$last" -o "$dir/p.h5" 2>/dev/null
 phases "exporting" export "$last" -o "$dir/p.gguf" --type f16
 phases "exporting" export "$last" -o "$dir/hf" --format safetensors
-phases "importing" import "$dir/hf" -o "$dir/i.h5"
+# A second thread may have copied these few weights before the tokenizer is read, unseen.
+phases "importing" import "$dir/hf" -o "$dir/i.h5" -t 1
 phases "evaluating" eval "$dir/p.h5" --data "$dir/data.h5"
 
 # -q leaves warnings, -v says on the screen what log.txt gets.
