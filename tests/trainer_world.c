@@ -17,38 +17,37 @@ void world_path(const world *w, const char *name, char out[160])
     snprintf(out, 160, "%s/%s", w->dir, name);
 }
 
-/* Sentences with a grammar, so that there is something to learn. */
+/* Sentence k of a grammar, so that there is something to learn; returns its length. */
+static int sentence(int k, char text[64])
+{
+    static const char *const who[] = {"the cat", "a dog", "our bird"};
+    static const char *const what[] = {"sees", "likes", "hears"};
+    return snprintf(text, 64, "%s %s %s.", who[k % 3], what[k / 3 % 3], who[k / 9 % 3]);
+}
+
 static void make_text(const world *w)
 {
-    static const char *const who[] = {"the cat", "a dog", "our bird"}, *const what[] = {"sees",
-                                                                                        "likes",
-                                                                                        "hears"};
-    char path[160];
+    char path[160], text[64];
     world_path(w, "text.txt", path);
     FILE *f = fopen(path, "w");
-    for (int i = 0; i < 400; i++)
-        fprintf(f, "%s %s %s.\n", who[i % 3], what[i / 3 % 3], who[i / 9 % 3]);
+    for (int i = 0; i < 400; i++) {
+        sentence(i, text);
+        fprintf(f, "%s\n", text);
+    }
     fclose(f);
 }
 
-static void make_dataset(const world *w, const char *name, const sol_tokenizer *t, int seed,
-                         int bad_id)
+static void make_dataset(const world *w, const char *name, const sol_tokenizer *t, int seed)
 {
     char path[160];
     sol_dataset_writer *out;
     world_path(w, name, path);
     ck_ok(sol_dataset_writer_open(&out, path, WORLD_VOCAB, sol_tokenizer_hash(t), err));
     for (int d = 0; d < DOCS; d++) {
-        static const char *const who[] = {"the cat", "a dog", "our bird"}, *const what[] = {
-                                                                               "sees", "likes",
-                                                                               "hears"};
-        char text[128];
+        char text[64];
         sol_ids ids = {0};
-        int k = d * 7 + seed;
-        int n =
-            snprintf(text, sizeof text, "%s %s %s.", who[k % 3], what[k / 3 % 3], who[k / 9 % 3]);
+        int n = sentence(d * 7 + seed, text);
         ck_ok(sol_tokenizer_encode(t, text, (size_t)n, SOL_ENCODE_BOS, &ids, err));
-        if (bad_id && d == 5) ids.id[1] = bad_id;
         ck_ok(sol_dataset_writer_add(out, ids.id, ids.n, err));
         sol_ids_free(&ids);
     }
@@ -94,8 +93,8 @@ void world_make(world *w)
     sol_bpe_opts bpe = {.files = files, .n_files = 1, .vocab_size = WORLD_VOCAB};
     ck_ok(sol_bpe_train(&bpe, json, err));
     ck_ok(sol_tokenizer_open(&t, json, err));
-    make_dataset(w, "train.h5", t, 0, 0);
-    make_dataset(w, "eval.h5", t, 3, 0);
+    make_dataset(w, "train.h5", t, 0);
+    make_dataset(w, "eval.h5", t, 3);
     world_model(w, "model.h5", t, 0);
     sol_tokenizer_free(&t);
     sol_program_init(&w->program);
@@ -116,12 +115,13 @@ sol_config *world_job(const world *w, const char *run, const char *const *set)
     sol_config *c;
     int n = snprintf(
         yaml, sizeof yaml,
-        "run: {dir: %s/%s, seed: 5}\nmodel: {init: %s/model.h5}\ndata: {train: %s/train.h5, eval: "
-        "%s/eval.h5}\n"
-        "quant: {group_size: 16}\ntrain: {steps: 12, batch: 2, seq: %d, accumulate: 2, eval_every: "
-        "4, log_every: "
-        "1000}\n"
-        "optim: {lr: 0.01, schedule: cosine, warmup_steps: 2}\ncheckpoint: {every: 3, keep: 2}\n",
+        "run: {dir: %s/%s, seed: 5}\n"
+        "model: {init: %s/model.h5}\n"
+        "data: {train: %s/train.h5, eval: %s/eval.h5}\n"
+        "quant: {group_size: 16}\n"
+        "train: {steps: 12, batch: 2, seq: %d, accumulate: 2, eval_every: 4, log_every: 1000}\n"
+        "optim: {lr: 0.01, schedule: cosine, warmup_steps: 2}\n"
+        "checkpoint: {every: 3, keep: 2}\n",
         w->dir, run, w->dir, w->dir, w->dir, WORLD_SEQ);
     ck_ok(sol_config_parse(&c, "job.yaml", yaml, (size_t)n, err));
     for (; set && *set; set++) ck_ok(sol_config_set(c, *set, err));
