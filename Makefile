@@ -55,8 +55,8 @@ FUZZ_SECONDS ?= 60
 MEMCHECK := codec store_h5
 # Test programs that start no thread, which the linker sees to, and those that hold results of threads which others start, too, against
 # those of other programs, as checkkern does against C: nothing for the build that looks for races.
-SINGLE := config config_finish dataset elementwise faults float_ops ggml gguf gguf_keys golden_configs import_llama2c numbers store \
-    store_corrupt store_h5 store_space study_file study_report sweep teacher_cache tokenizer tokenizer_files tokenizer_gguf \
+SINGLE := config config_finish dataset elementwise faults float_ops ggml gguf gguf_keys golden_configs hf_config import_llama2c numbers \
+    store store_corrupt store_h5 store_space study_file study_report sweep teacher_cache tokenizer tokenizer_files tokenizer_gguf \
     tokenizer_golden train_ops
 ORACLES := golden_families golden_llamacpp golden_torch qat_oracle
 TEST_BIN := $(patsubst tests/%.c,$(BUILD)/tests/%,$(if $(filter tsan,$(VARIANT)),$(filter-out $(patsubst %,tests/test_%.c,$(SINGLE) $(ORACLES)),$(TEST_SRC)),$(TEST_SRC)))
