@@ -62,3 +62,33 @@ sol_status sol_test_write_checkpoint(const sol_checkpoint *c, const char *path, 
                              .study_bytes = c->study_bytes};
     return sol_checkpoint_write(&v, path, dtype, err);
 }
+
+void sol_test_byte_tokenizer(sol_tokenizer **t)
+{
+    static char text[256][8];
+    static sol_span tokens[SOL_TEST_BYTE_VOCAB] = {{"<unk>", 5},
+                                                   {"<s>", 3},
+                                                   {"</s>", 4},
+                                                   [259] = {"\xe2\x96\x81"
+                                                            "ab",
+                                                            5},
+                                                   [260] = {"ab", 2}};
+    static float scores[SOL_TEST_BYTE_VOCAB] = {[259] = -2, [260] = -1};
+    static int32_t types[SOL_TEST_BYTE_VOCAB] = {2, 3, 3, [259] = 1, [260] = 1};
+    for (int i = 0; i < 256; i++) {
+        snprintf(text[i], sizeof text[i], "<0x%02X>", (unsigned)i);
+        tokens[3 + i] = (sol_span){text[i], 6};
+        types[3 + i] = 6;
+    }
+    sol_tokenizer_arrays a = {.model = "llama",
+                              .tokens = tokens,
+                              .n_tokens = SOL_TEST_BYTE_VOCAB,
+                              .scores = scores,
+                              .types = types,
+                              .bos = 1,
+                              .eos = 2,
+                              .add_bos = 1,
+                              .add_eos = 0,
+                              .add_space_prefix = 1};
+    ck_ok(sol_tokenizer_from_arrays(t, "test", &a, err));
+}

@@ -62,6 +62,11 @@ const char *sol_test_data(const char *name);
 sol_status sol_test_write_checkpoint(const sol_checkpoint *c, const char *path, sol_dtype dtype,
                                      sol_err *err);
 
+/* A tokenizer as SentencePiece makes them: <unk>, <s>, </s>, the 256 bytes, and "ab" with the blank
+ * before it and without. */
+enum { SOL_TEST_BYTE_VOCAB = 3 + 256 + 2 };
+void sol_test_byte_tokenizer(sol_tokenizer **t);
+
 /* A fresh empty directory for one test, removed by sol_test_dir_remove. */
 void sol_test_dir_make(char path[64]);
 void sol_test_dir_remove(const char *path);

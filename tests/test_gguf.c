@@ -49,37 +49,7 @@ START_TEST(same_as_llama2c)
 }
 END_TEST
 
-enum { VOCAB = 3 + 256 + 2 };
-
-static void make_tokenizer(sol_tokenizer **t)
-{
-    static char text[256][8];
-    static sol_span tokens[VOCAB] = {{"<unk>", 5},
-                                     {"<s>", 3},
-                                     {"</s>", 4},
-                                     [259] = {"\xe2\x96\x81"
-                                              "ab",
-                                              5},
-                                     [260] = {"ab", 2}};
-    static float scores[VOCAB] = {[259] = -2, [260] = -1};
-    static int32_t types[VOCAB] = {2, 3, 3, [259] = 1, [260] = 1};
-    for (int i = 0; i < 256; i++) {
-        snprintf(text[i], sizeof text[i], "<0x%02X>", (unsigned)i);
-        tokens[3 + i] = (sol_span){text[i], 6};
-        types[3 + i] = 6;
-    }
-    sol_tokenizer_arrays a = {.model = "llama",
-                              .tokens = tokens,
-                              .n_tokens = VOCAB,
-                              .scores = scores,
-                              .types = types,
-                              .bos = 1,
-                              .eos = 2,
-                              .add_bos = 1,
-                              .add_eos = 0,
-                              .add_space_prefix = 1};
-    ck_ok(sol_tokenizer_from_arrays(t, "test", &a, err));
-}
+enum { VOCAB = SOL_TEST_BYTE_VOCAB };
 
 /* Biases, and norms that tell their channels apart. */
 static void fill_vectors(sol_model *m)
@@ -125,7 +95,7 @@ static void write_model_of(sol_family family, bool tied, sol_block_layout layout
                                .group_size = group,
                                .layout = layout,
                                .scale_dtype = SOL_F16};
-    make_tokenizer(&c.tokenizer);
+    sol_test_byte_tokenizer(&c.tokenizer);
     ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
     sol_model_file_free(&c);
 }

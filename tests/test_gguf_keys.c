@@ -7,48 +7,16 @@
 
 #include "foreign/gguf.h"
 
-enum { VOCAB = 3 + 256 + 2 };
-
 static char dir[64], model[96], file[96], back[96];
 static sol_ctx *ctx;
 static char *bytes; /* of the exported file */
 static size_t n_bytes;
 
-static void make_tokenizer(sol_tokenizer **t)
-{
-    static char text[256][8];
-    static sol_span tokens[VOCAB] = {{"<unk>", 5},
-                                     {"<s>", 3},
-                                     {"</s>", 4},
-                                     [259] = {"\xe2\x96\x81"
-                                              "ab",
-                                              5},
-                                     [260] = {"ab", 2}};
-    static float scores[VOCAB] = {[259] = -2, [260] = -1};
-    static int32_t types[VOCAB] = {2, 3, 3, [259] = 1, [260] = 1};
-    for (int i = 0; i < 256; i++) {
-        snprintf(text[i], sizeof text[i], "<0x%02X>", (unsigned)i);
-        tokens[3 + i] = (sol_span){text[i], 6};
-        types[3 + i] = 6;
-    }
-    sol_tokenizer_arrays a = {.model = "llama",
-                              .tokens = tokens,
-                              .n_tokens = VOCAB,
-                              .scores = scores,
-                              .types = types,
-                              .bos = 1,
-                              .eos = 2,
-                              .add_bos = 1,
-                              .add_eos = 0,
-                              .add_space_prefix = 1};
-    ck_ok(sol_tokenizer_from_arrays(t, "test", &a, err));
-}
-
 static void setup(void)
 {
     sol_model_file c = {0};
     sol_model_config config = {
-        .vocab_size = VOCAB,
+        .vocab_size = SOL_TEST_BYTE_VOCAB,
         .hidden_size = 32,
         .intermediate_size = 64,
         .num_hidden_layers = 2,
@@ -71,7 +39,7 @@ static void setup(void)
     ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
     ck_ok(sol_model_create(&c.model, &config, SOL_F32, err));
     sol_model_init_random(NULL, c.model, 11);
-    make_tokenizer(&c.tokenizer);
+    sol_test_byte_tokenizer(&c.tokenizer);
     ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
     sol_model_file_free(&c);
     ck_ok(sol_export_gguf(ctx, model, file, &o, &r, err));

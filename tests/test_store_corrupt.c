@@ -12,37 +12,10 @@ static sol_checkpoint original;
 static sol_packed_model packed;
 static const int32_t text_ids[] = {1, 2, 3, 4, 3, 2, 1, 0};
 
-enum { VOCAB = 3 + 256 };
-
-/* Three control tokens and a token for each byte. */
-static void make_tokenizer(sol_tokenizer **t)
-{
-    static char text[256][8];
-    static sol_span tokens[VOCAB] = {{"<unk>", 5}, {"<s>", 3}, {"</s>", 4}};
-    static float scores[VOCAB];
-    static int32_t types[VOCAB] = {2, 3, 3};
-    for (int i = 0; i < 256; i++) {
-        snprintf(text[i], sizeof text[i], "<0x%02X>", (unsigned)i);
-        tokens[3 + i] = (sol_span){text[i], 6};
-        types[3 + i] = 6;
-    }
-    sol_tokenizer_arrays a = {.model = "llama",
-                              .tokens = tokens,
-                              .n_tokens = VOCAB,
-                              .scores = scores,
-                              .types = types,
-                              .bos = 1,
-                              .eos = 2,
-                              .add_bos = -1,
-                              .add_eos = -1,
-                              .add_space_prefix = -1};
-    ck_ok(sol_tokenizer_from_arrays(t, "test", &a, err));
-}
-
 static void setup(void)
 {
     sol_model_config c = {
-        .vocab_size = VOCAB,
+        .vocab_size = SOL_TEST_BYTE_VOCAB,
         .hidden_size = 4,
         .intermediate_size = 4,
         .num_hidden_layers = 1,
@@ -64,7 +37,7 @@ static void setup(void)
     ck_ok(sol_model_create(&original.file.model, &c, SOL_F32, err));
     sol_model_init_random(NULL, original.file.model, 3);
     ck_ok(sol_adamw_create(&original.optim, original.file.model, &a, err));
-    make_tokenizer(&original.file.tokenizer);
+    sol_test_byte_tokenizer(&original.file.tokenizer);
     for (int64_t i = 0; i < original.optim->n_elements; i++)
         ((float *)original.optim->v)[i] = (float)i;
     original.state.step = 9;
@@ -123,8 +96,8 @@ static sol_status load_packed(sol_err *err)
     }
     const sol_stored *embed = sol_packed_matrix(&packed, -1, SOL_ROLE_EMBED),
                      *read = sol_packed_matrix(&p, -1, SOL_ROLE_EMBED);
-    ck_assert_mem_eq(read->data, embed->data, VOCAB * sol_dtype_row_bytes(SOL_Q8, 4));
-    ck_assert_mem_eq(read->scales, embed->scales, VOCAB * 2);
+    ck_assert_mem_eq(read->data, embed->data, SOL_TEST_BYTE_VOCAB * sol_dtype_row_bytes(SOL_Q8, 4));
+    ck_assert_mem_eq(read->scales, embed->scales, SOL_TEST_BYTE_VOCAB * 2);
     ck_assert_mem_eq(p.vectors, packed.vectors, 3 * 4 * 4);
     ck_assert_mem_eq(&p.config, &packed.config, sizeof p.config);
     ck_assert_uint_eq(sol_tokenizer_hash(p.tokenizer), sol_tokenizer_hash(original.file.tokenizer));
