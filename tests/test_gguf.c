@@ -489,12 +489,61 @@ static sol_status parse(const char *tail, size_t n, uint32_t version, uint64_t t
     return st;
 }
 
-#define KEY(c) "\x01\0\0\0\0\0\0\0" c
+#define U32(c) c "\0\0\0"
+#define U64(c) c "\0\0\0\0\0\0\0"
+#define MOST "\xff\xff\xff\xff\xff\xff\xff\x7f"
+#define ALL_ONES "\xff\xff\xff\xff\xff\xff\xff\xff"
+#define KEY(c) U64("\x01") c
+#define AS_UINT8 U32("\x00")
+#define AS_STRING U32("\x08")
+#define AS_ARRAY U32("\x09") /* then the type of the elements and how many there are */
+#define NEST AS_ARRAY U64("\x01")
+#define SEVENTEEN "12345678901234567"
+#define SIXTY_EIGHT SEVENTEEN SEVENTEEN SEVENTEEN SEVENTEEN
+/* 512 weights of type 42: 144 bytes as Q2_0, 84 as STQ1_0, 136 in a fork. */
+#define OF_42 KEY("t") U32("\x01") "\x00\x02\0\0\0\0\0\0" U32("\x2a") U64("\0") "1234567"
 #define BYTES(s) s, sizeof s - 1
-#define NEST(count) "\x09\0\0\0" count /* arrays in an array */
 
 START_TEST(bad_headers)
 {
+    static const struct {
+        const char *tail;
+        size_t n;
+        uint64_t tensors, values;
+        sol_status status;
+        const char *part;
+    } cases[] = {
+        {BYTES(KEY("a") U32("\x0d") U32("\0")), 0, 1, SOL_ERR_FORMAT, "a: has type 13"},
+        {BYTES(KEY("a") AS_ARRAY AS_ARRAY U64("\0")), 0, 1, SOL_OK, ""},
+        {BYTES(KEY("a") AS_ARRAY AS_ARRAY U64("\x02") AS_STRING U64("\x01") KEY("s")
+                   AS_UINT8 U64("\x02") "xy"),
+         0, 1, SOL_OK, ""},
+        {BYTES(KEY("a") AS_ARRAY AS_ARRAY U64("\x02") AS_STRING U64("\x01") KEY("s")), 0, 1,
+         SOL_ERR_FORMAT, "beyond the end"},
+        {BYTES(KEY("a") AS_ARRAY AS_ARRAY MOST AS_ARRAY), 0, 1, SOL_ERR_FORMAT, "beyond the end"},
+        {BYTES(KEY("a") AS_ARRAY NEST NEST NEST NEST NEST NEST NEST NEST), 0, 1, SOL_ERR_FORMAT,
+         "a: arrays lie more than 8 deep"},
+        {BYTES(KEY("a") AS_ARRAY U32("\x0d") U64("\0")), 0, 1, SOL_ERR_FORMAT, "a: has type 13"},
+        {BYTES(KEY("a") AS_ARRAY U32("\x06") MOST), 0, 1, SOL_ERR_FORMAT, "beyond the end"},
+        {BYTES(KEY("a") AS_STRING ALL_ONES), 0, 1, SOL_ERR_FORMAT, "beyond the end"},
+        {BYTES(KEY("a") AS_UINT8 "x" KEY("a") AS_UINT8 "y"), 0, 2, SOL_ERR_FORMAT,
+         "a: is there twice"},
+        /* Name, dimensions, type, offset. */
+        {BYTES(KEY("t") U32("\0") U32("\0") U64("\0")), 1, 0, SOL_ERR_FORMAT,
+         "tensor t: has 0 dimensions"},
+        {BYTES(KEY("t") U32("\x01") U64("\x01") U32("\x63") U64("\0")), 1, 0, SOL_ERR_UNSUPPORTED,
+         "has type 99"},
+        {BYTES(KEY("t") U32("\x01") U64("\x21") U32("\x08") U64("\0")), 1, 0, SOL_ERR_FORMAT,
+         "no multiple of 32"},
+        {BYTES(KEY("t") U32("\x01") U64("\x01") U32("\0") U64("\0")), 1, 0, SOL_ERR_FORMAT,
+         "lie outside the file"},
+        {BYTES(KEY("t") U32("\x02") MOST U64("\x04") U32("\0") U64("\0")), 1, 0, SOL_ERR_FORMAT,
+         "dimension 1 is not a size"},
+        {BYTES(OF_42 SIXTY_EIGHT SIXTY_EIGHT "12345678"), 1, 0, SOL_OK, ""},
+        {BYTES(OF_42 SIXTY_EIGHT "1234567890123456"), 1, 0, SOL_OK, ""},
+        {BYTES(OF_42 SIXTY_EIGHT SIXTY_EIGHT), 1, 0, SOL_ERR_UNSUPPORTED,
+         "stands for another type here"},
+    };
     ck_ok(parse("", 0, 3, 0, 0, err));
     ck_fails(parse("", 0, 1, 0, 0, err), SOL_ERR_UNSUPPORTED, "GGUF version 1");
     ck_fails(parse("", 0, 0, 0, 0, err), SOL_ERR_UNSUPPORTED, "GGUF version 0");
@@ -504,98 +553,12 @@ START_TEST(bad_headers)
              "tensors, more than it has room for");
     ck_fails(parse("", 0, 3, 0, 1ull << 60, err), SOL_ERR_FORMAT,
              "metadata values, more than it has room for");
-    ck_fails(parse(BYTES(KEY("a") "\x0d\0\0\0"
-                                  "\0\0\0\0"),
-                   3, 0, 1, err),
-             SOL_ERR_FORMAT, "a: has type 13");
-    ck_ok(parse(BYTES(KEY("a") "\x09\0\0\0"
-                               "\x09\0\0\0"
-                               "\0\0\0\0\0\0\0\0"),
-                3, 0, 1, err));
-    ck_ok(parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\x02\0\0\0\0\0\0\0") "\x08\0\0\0"
-                                                                       "\x01\0\0\0\0\0\0\0" KEY(
-                                                                           "s") "\x00\0\0\0"
-                                                                                "\x02\0\0\0\0\0\0\0"
-                                                                                "xy"),
-                3, 0, 1, err));
-    ck_fails(
-        parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\x02\0\0\0\0\0\0\0") "\x08\0\0\0"
-                                                                     "\x01\0\0\0\0\0\0\0" KEY("s")),
-              3, 0, 1, err),
-        SOL_ERR_FORMAT, "beyond the end");
-    ck_fails(
-        parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\xff\xff\xff\xff\xff\xff\xff\x7f") "\x09\0\0\0"), 3,
-              0, 1, err),
-        SOL_ERR_FORMAT, "beyond the end");
-    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0" NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0")
-                             NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0")
-                                 NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0")
-                                     NEST("\x01\0\0\0\0\0\0\0") NEST("\x01\0\0\0\0\0\0\0")),
-                   3, 0, 1, err),
-             SOL_ERR_FORMAT, "a: arrays lie more than 8 deep");
-    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0"
-                                  "\x0d\0\0\0"
-                                  "\0\0\0\0\0\0\0\0"),
-                   3, 0, 1, err),
-             SOL_ERR_FORMAT, "a: has type 13");
-    ck_fails(parse(BYTES(KEY("a") "\x09\0\0\0"
-                                  "\x06\0\0\0"
-                                  "\xff\xff\xff\xff\xff\xff\xff\x7f"),
-                   3, 0, 1, err),
-             SOL_ERR_FORMAT, "beyond the end");
-    ck_fails(parse(BYTES(KEY("a") "\x08\0\0\0"
-                                  "\xff\xff\xff\xff\xff\xff\xff\xff"),
-                   3, 0, 1, err),
-             SOL_ERR_FORMAT, "beyond the end");
-    ck_fails(parse(BYTES(KEY("a") "\x00\0\0\0"
-                                  "x" KEY("a") "\x00\0\0\0"
-                                               "y"),
-                   3, 0, 2, err),
-             SOL_ERR_FORMAT, "a: is there twice");
-    ck_fails(parse(BYTES(KEY("t") "\x00\0\0\0"
-                                  "\0\0\0\0"
-                                  "\0\0\0\0\0\0\0\0"),
-                   3, 1, 0, err),
-             SOL_ERR_FORMAT, "tensor t: has 0 dimensions");
-    ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0"
-                                  "\x01\0\0\0\0\0\0\0"
-                                  "\x63\0\0\0"
-                                  "\0\0\0\0\0\0\0\0"),
-                   3, 1, 0, err),
-             SOL_ERR_UNSUPPORTED, "has type 99");
-    ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0"
-                                  "\x21\0\0\0\0\0\0\0"
-                                  "\x08\0\0\0"
-                                  "\0\0\0\0\0\0\0\0"),
-                   3, 1, 0, err),
-             SOL_ERR_FORMAT, "no multiple of 32");
-    ck_fails(parse(BYTES(KEY("t") "\x01\0\0\0"
-                                  "\x01\0\0\0\0\0\0\0"
-                                  "\0\0\0\0"
-                                  "\0\0\0\0\0\0\0\0"),
-                   3, 1, 0, err),
-             SOL_ERR_FORMAT, "lie outside the file");
-    ck_fails(parse(BYTES(KEY("t") "\x02\0\0\0"
-                                  "\xff\xff\xff\xff\xff\xff\xff\x7f"
-                                  "\x04\0\0\0\0\0\0\0"
-                                  "\0\0\0\0"
-                                  "\0\0\0\0\0\0\0\0"),
-                   3, 1, 0, err),
-             SOL_ERR_FORMAT, "dimension 1 is not a size");
-    /* Type 42: 144 bytes for 512 weights as Q2_0, 84 as STQ1_0, 136 in a fork. */
-#define OF_42 \
-    KEY("t") \
-    "\x01\0\0\0" \
-    "\x00\x02\0\0\0\0\0\0" \
-    "\x2a\0\0\0" \
-    "\0\0\0\0\0\0\0\0" \
-    "1234567"
-#define SEVENTEEN "12345678901234567"
-#define SIXTY_EIGHT SEVENTEEN SEVENTEEN SEVENTEEN SEVENTEEN
-    ck_ok(parse(BYTES(OF_42 SIXTY_EIGHT SIXTY_EIGHT "12345678"), 3, 1, 0, err));
-    ck_ok(parse(BYTES(OF_42 SIXTY_EIGHT "1234567890123456"), 3, 1, 0, err));
-    ck_fails(parse(BYTES(OF_42 SIXTY_EIGHT SIXTY_EIGHT), 3, 1, 0, err), SOL_ERR_UNSUPPORTED,
-             "stands for another type here");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sol_err e = {0};
+        sol_status st = parse(cases[i].tail, cases[i].n, 3, cases[i].tensors, cases[i].values, &e);
+        ck_assert_msg(st == cases[i].status && strstr(e.text, cases[i].part),
+                      "case %zu: status %d '%s' lacks '%s'", i, st, e.text, cases[i].part);
+    }
 }
 END_TEST
 
