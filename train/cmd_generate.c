@@ -305,9 +305,10 @@ static sol_status read_lines(lines *l, const struct args *a, FILE *from, int32_t
     return st;
 }
 
+/* A character at a time: %s would end at a NUL, which a token may be. */
 static void add_text(void *user, const char *text, size_t n)
 {
-    sol_text_add(user, NULL, "%.*s", (int)n, text);
+    for (size_t i = 0; i < n; i++) sol_text_add(user, NULL, "%c", text[i]);
 }
 
 /* The text of r behind a prompt that ends with `previous`. */
@@ -331,9 +332,9 @@ static sol_status print_line(void *user, int64_t i, const sol_generate_result *r
     json_t *line = NULL;
     join_pieces(sol_net_tokenizer(l->net), request->prompt[request->n_prompt - 1], r, &text);
     if (text.status == SOL_OK)
-        line = json_pack("{s:O, s:s, s:I, s:b}", "prompt", l->text[i], "text",
-                         text.data ? text.data : "", "tokens", (json_int_t)r->tokens, "ended",
-                         r->ended_by >= 0);
+        line = json_pack("{s:O, s:s%, s:I, s:b}", "prompt", l->text[i], "text",
+                         text.data ? text.data : "", text.n, "tokens", (json_int_t)r->tokens,
+                         "ended", r->ended_by >= 0);
     sol_free(text.data);
     if (!line) return sol_fail(err, SOL_ERR_NOMEM, "out of memory for text %lld", (long long)i + 1);
     json_dumpf(line, stdout, JSON_PRESERVE_ORDER);

@@ -69,6 +69,16 @@ for model in m p; do
     [ "$(sed -n 3p "$dir/many.first")" = "$(cat "$dir/many")" ] || fail "$model: line 3 has not seed 7 + 2"
     rm "$dir/many.first"
 done
+# NULs too, which a model without training writes now and then.
+rm -f "$dir/texts"
+yes the | head -12 >"$dir/prompts"
+for seed in $(seq 12); do
+    "$SOLERA" generate "$dir/m.h5" -p the --no-echo -n 400 --seed "$seed" >>"$dir/texts" 2>/dev/null
+done
+"$SOLERA" generate "$dir/m.h5" --prompts "$dir/prompts" -n 400 --seed 1 >"$dir/many" 2>/dev/null
+nuls=$(tr -dc '\000' <"$dir/texts" | wc -c)
+[ "$nuls" -gt 0 ] || fail "no text holds a NUL"
+[ "$(grep -o '\\u0000' "$dir/many" | wc -l)" = "$nuls" ] || fail "--prompts loses NULs: -p writes $nuls"
 printf 'The cat\n' >"$dir/one"
 "$SOLERA" generate checkpoints/embedded.h5 --prompts "$dir/one" -n 12 >"$dir/many" 2>/dev/null
 text=$(sed -n 's/.*"text": "\([^"]*\)", .*/\1/p' "$dir/many")
