@@ -220,9 +220,8 @@ static sol_status step_status(const pipeline *l, sol_err *err)
 {
     const sol_err *first = l->write_err.status ? &l->write_err : NULL;
     if (l->encoding)
-        if (!first)
-            for (size_t g = 0; g < l->encoding->n_groups; g++)
-                if (l->encoding->group[g].err.status) first = &l->encoding->group[g].err;
+        for (size_t g = 0; !first && g < l->encoding->n_groups; g++)
+            if (l->encoding->group[g].err.status) first = &l->encoding->group[g].err;
     if (!first && l->read_err.status) first = &l->read_err;
     if (!first) return SOL_OK;
     return sol_fail(err, first->status, "%s", first->text);

@@ -307,9 +307,8 @@ static sol_status step_status(const transfer *t, sol_err *err)
                            : t->write_err.status   ? &t->write_err
                                                    : NULL;
     if (t->reading)
-        if (!first)
-            for (int i = 0; i < t->reading->n_pieces; i++)
-                if (t->reading->piece[i].err.status) first = &t->reading->piece[i].err;
+        for (int i = 0; !first && i < t->reading->n_pieces; i++)
+            if (t->reading->piece[i].err.status) first = &t->reading->piece[i].err;
     return first ? sol_fail(err, first->status, "%s", first->text) : SOL_OK;
 }
 

@@ -67,3 +67,14 @@ shows '"head_dim":64'
 with sliding_window 128
 expect 2 "sliding_window is 128: every layer must attend to the whole text" "$SOLERA" import "$dir/hf" -o "$dir/x.h5"
 [ ! -e "$dir/x.h5" ] || fail "a refused import leaves a file"
+
+# Of two tensors that are broken the first one is named, with any number of threads.
+rm -r "$dir/hf"
+expect 0 "" "$SOLERA" export checkpoints/embedded.h5 -o "$dir/hf" --format safetensors
+size=$(wc -c <"$dir/hf/model.safetensors")
+for back in 4 8192; do
+    printf '\000\000\300\177' | dd of="$dir/hf/model.safetensors" bs=1 seek=$((size - back)) conv=notrunc 2>/dev/null
+done
+for threads in 1 2; do
+    expect 2 "model.layers.3.mlp.down_proj.weight: element" "$SOLERA" import "$dir/hf" -o "$dir/x.h5" -t $threads
+done

@@ -151,6 +151,14 @@ ln "$d/number.jsonl" "$d/link.jsonl"
 want_error "link.jsonl: is read, too" "$SOLERA" tokenize --tokenizer "$d/t.json" --input $stories "$d/number.jsonl" -o "$d/link.jsonl"
 want_error "t.json: is read, too" "$SOLERA" tokenize --tokenizer "$d/t.json" --input $stories -o "$d/t.json"
 want_error "cut.json:1:" "$SOLERA" tokenize --tokenizer "$d/cut.json" --input $stories -o "$d/out.h5"
+# Of two texts that fail side by side the first one is named.
+sed 's/"Regex":"[^"]*"/"Regex":"(a+)+[bc]"/' "$d/t.json" >"$d/slow.json"
+awk 'BEGIN {
+    for (a = "aaaa"; length(a) < 64;) a = a a
+    for (b = "b"; length(b) < 200000;) b = b b
+    print "{\"text\":\"" a "\"}\n{\"text\":\"" b "\"}\n{\"text\":\"" a "\"}"
+}' >"$d/slow.jsonl"
+want_error "slow.jsonl:1: the tokenizer's regex fails" "$SOLERA" tokenize --tokenizer "$d/slow.json" --input "$d/slow.jsonl" -o "$d/out.h5"
 want_error "not a tokenizer" "$SOLERA" tokenize --tokenizer $stories --input $stories -o "$d/out.h5"
 want_error "holds no tokenizer" "$SOLERA" tokenize --tokenizer "$d/1.h5" --input $stories -o "$d/out.h5"
 want_error "nowhere/out.h5" "$SOLERA" tokenize --tokenizer "$d/t.json" --input $stories -o "$d/nowhere/out.h5"
