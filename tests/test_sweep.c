@@ -136,6 +136,7 @@ static const struct {
     {HEAD "points: {table.md: }\n", "a point cannot have the directory 'table.md'"},
     {HEAD "points: {Table.CSV: }\n", "a point cannot have the directory 'Table.CSV'"},
     {HEAD "points: {table.md.tmp: }\n", "a point cannot have the directory 'table.md.tmp'"},
+    {HEAD "points: {index.html: }\n", "a point cannot have the directory 'index.html'"},
     {HEAD "points: {a: , A: }\n",
      "two points would share the directory A where capital letters do not count"},
     {HEAD "points: {\"\": }\n", "points: expected a name"},

@@ -264,8 +264,14 @@ static sol_status make_name(sol_sweep_point *p, int n_cells, sol_err *err)
 /* The directory of the point, beside the tables. */
 static sol_status check_name(const reader *r, const char *name, sol_err *err)
 {
-    static const char *const taken[] = {".",         "..",           "table.md",
-                                        "table.csv", "table.md.tmp", "table.csv.tmp"};
+    static const char *const taken[] = {".",
+                                        "..",
+                                        "table.md",
+                                        "table.csv",
+                                        "table.md.tmp",
+                                        "table.csv.tmp",
+                                        "index.html",
+                                        "index.html.tmp"};
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
         if (strcasecmp(name, taken[i]) == 0)
             return sol_fail(err, SOL_ERR_CONFIG, "%s: a point cannot have the directory '%s'",
