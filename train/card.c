@@ -77,7 +77,8 @@ static void add_group(json_t *card, const sol_h5_node *n, const char *name, cons
     json_decref(o);
 }
 
-/* One name, or of a mixture each name with its weight. */
+/* One name, or of a mixture each name with its weight; files of one name in several folders
+ * together. */
 static json_t *training_data(const sol_config *c)
 {
     const sol_sources *files = c->data.train;
@@ -86,7 +87,9 @@ static json_t *training_data(const sol_config *c)
     json_t *weights = json_object();
     for (int i = 0; i < files->n; i++) {
         json_t *name = base_name(files->row[i].path);
-        json_object_set_new(weights, json_string_value(name), json_real(files->row[i].weight));
+        const char *key = json_string_value(name);
+        double others = json_number_value(json_object_get(weights, key));
+        json_object_set_new(weights, key, json_real(others + files->row[i].weight));
         json_decref(name);
     }
     return weights;
@@ -161,6 +164,13 @@ static json_t *residual_of(const sol_config *c)
                      "warmup", (int)r.warmup, "end_fraction", (double)r.end_fraction);
 }
 
+static void set_digest(json_t *card, const char *name, uint64_t digest)
+{
+    char text[20];
+    snprintf(text, sizeof text, "%016" PRIx64, digest);
+    json_object_set_new(json_object_get(card, "digests"), name, json_string(text));
+}
+
 /* What another person needs to do it again; folders of this machine are left out, and so is a job
  * that this program does not understand (a later one wrote it). */
 static sol_status add_job(json_t *card, const char *yaml, bool trained, sol_err *err)
@@ -168,7 +178,6 @@ static sol_status add_job(json_t *card, const char *yaml, bool trained, sol_err 
     sol_config *c = NULL;
     sol_err why = {0};
     uint64_t digest;
-    char text[20];
     sol_status st = sol_config_parse(&c, "job", yaml, strlen(yaml), &why);
     if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why.text);
     if (st != SOL_OK) return SOL_OK;
@@ -185,8 +194,7 @@ static sol_status add_job(json_t *card, const char *yaml, bool trained, sol_err 
     if (c->calibrate.enabled || !trained)
         json_object_set_new(card, "calibration", calibration_of(c));
     st = sol_config_digest(c, &digest, err);
-    snprintf(text, sizeof text, "%016" PRIx64, digest);
-    json_object_set_new(json_object_get(card, "digests"), "job", json_string(text));
+    if (st == SOL_OK) set_digest(card, "job", digest);
     sol_config_free(&c);
     return st;
 }
@@ -228,11 +236,9 @@ static void add_digest(json_t *card, const sol_h5_node *state, const char *attr,
 {
     const sol_h5_attr *a = state ? sol_h5_node_attr(state, attr) : NULL;
     uint64_t digest;
-    char text[20];
     if (!a || a->size != sizeof digest) return;
     memcpy(&digest, a->value, sizeof digest);
-    snprintf(text, sizeof text, "%016" PRIx64, digest);
-    if (digest) json_object_set_new(json_object_get(card, "digests"), name, json_string(text));
+    if (digest) set_digest(card, name, digest);
 }
 
 /* A packed file keeps no history: that is in the card beside it, if it is of this file. */

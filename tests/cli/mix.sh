@@ -10,16 +10,18 @@ grep -q "^data         75 % $dir/data.h5: .* an epoch" "$dir/out" || fail "plan 
 grep -q "^             25 % $dir/c.txt: " "$dir/out" || fail "plan does not show its second file"
 expect 0 "data 25 % $dir/c.txt" "$SOLERA" train "$dir/job.yaml" --set data.train="$mix"
 
-# From a checkpoint in between, files at another place: the same end. Other weights: refused.
+# From a checkpoint in between, files at another place, of one name: the same end. Other weights: refused.
 metrics_of "$dir/run" | sed 's/, "version".*/}/' >"$dir/whole"
 rm "$dir/run/ckpt/step-000024.h5"
-cp "$dir/data.h5" "$dir/moved.h5"
+mkdir "$dir/one" "$dir/two"
+cp "$dir/data.h5" "$dir/one/moved"
+cp "$dir/c.txt" "$dir/two/moved"
 expect 2 "data.train: cannot resume, these files with these weights are not the data" \
     "$SOLERA" train -q "$dir/run" --resume --set data.train="[{path: $dir/data.h5, weight: 2}, $dir/c.txt]"
-expect 0 "resumed at step" "$SOLERA" train "$dir/run" --resume --set data.train="[{path: $dir/moved.h5, weight: 3}, $dir/c.txt]"
+expect 0 "resumed at step" "$SOLERA" train "$dir/run" --resume --set data.train="[{path: $dir/one/moved, weight: 3}, $dir/two/moved]"
 metrics_of "$dir/run" | sed 's/, "version".*/}/' | cmp -s - "$dir/whole" || fail "another end"
 expect 0 "" "$SOLERA" export "$dir/run" -o "$dir/packed.h5"
-grep -q 'moved.h5' "$dir/packed.h5.md" || fail "the card does not name the files"
+grep -q '^- train: moved 4.0$' "$dir/packed.h5.md" || fail "the card does not name both files: $(grep train: "$dir/packed.h5.md")"
 
 expect 2 "$dir/none.h5: cannot open" "$SOLERA" plan -q "$dir/job.yaml" --set data.train="[$dir/data.h5, $dir/none.h5]"
 printf 'tiny' >"$dir/tiny.txt"
