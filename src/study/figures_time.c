@@ -300,6 +300,7 @@ void sol_draw_measures(sol_plot *p, const char *name, const int *measures, int n
     sol_figure_begin(p, name, &size, runs, n);
     p->data.status =
         sol_alloc_array((void **)&sorted, (size_t)runs[0].n_layers, sizeof *sorted, NULL);
+    if (!sorted) return; /* sol_plot_write says it */
     for (int r = 0; r < n; r++) {
         add_measures(&p->data, &runs[r], r, measures, n_measures, true, sorted);
         add_measures(&p->data, &runs[r], r, measures, n_measures, false, sorted);
