@@ -1,4 +1,4 @@
-/* Sums up the runs of a sweep: means and intervals over the seeds, as a table and as JSON. */
+/* Sums up the runs of a sweep: means and intervals over the seeds, as table.md and table.csv. */
 #include <math.h>
 #include <string.h>
 
