@@ -185,9 +185,9 @@ static sol_status write_form(const sol_model_file *c, const char *name, sol_err 
     ck_ok(sol_model_file_write(c, at("m.h5"), SOL_F32, err));
     if (strcmp(name, "model") == 0) return sol_model_file_write(c, at(name), SOL_BF16, why);
     if (strncmp(name, "hf-", 3) == 0) {
-        sol_export_opts o = {.dtype = SOL_EXPORT_F32};
-        if (strcmp(name, "hf-f16") == 0) o.dtype = SOL_EXPORT_F16;
-        if (strcmp(name, "hf-bf16") == 0) o.dtype = SOL_EXPORT_BF16;
+        sol_export_opts o = {.dtype = SOL_TO_F32};
+        if (strcmp(name, "hf-f16") == 0) o.dtype = SOL_TO_F16;
+        if (strcmp(name, "hf-bf16") == 0) o.dtype = SOL_TO_BF16;
         sol_export_result r;
         return sol_export_safetensors(ctx, at("m.h5"), at(name), &o, &r, why);
     }
@@ -251,6 +251,9 @@ START_TEST(an_import_does_not_round_to_infinity)
     ck_ok(write_form(&c, "f32", err));
     ck_fails(sol_import(at("f32"), at("back.h5"), &o, &r, err), SOL_ERR_FORMAT,
              "model.embed_tokens.weight: element [0, 3] is not a finite number in bf16");
+    o.dtype = SOL_TO_F16;
+    ck_fails(sol_import(at("f32"), at("back.h5"), &o, &r, err), SOL_ERR_USAGE,
+             "back.h5: a model file holds f32 or bf16, not f16");
     ck_assert(!sol_file_exists(at("back.h5")));
     sol_model_file_free(&c);
 }

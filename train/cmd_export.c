@@ -10,7 +10,8 @@
 #include "output.h"
 
 struct args {
-    const char *out, *format, *type, *embed_type, *dtype, *method;
+    const char *out, *format, *type, *embed_type, *method;
+    sol_dtype_wish dtype;
     sol_granularity granularity;
     sol_block_layout layout;
     int stq_first_id;
@@ -76,10 +77,14 @@ static const sol_opt options[] = {
      .help = "no model card beside the model"},
     {.name = "--dtype",
      .value = "TYPE",
-     .kind = SOL_OPT_TEXT,
+     .kind = SOL_OPT_ENUM,
      .offset = offsetof(struct args, dtype),
      .preset = "keep",
-     .choices = "keep|f32|bf16|f16",
+     .names = (const sol_enumerator[]){{"keep", SOL_KEEP_DTYPE},
+                                       {"f32", SOL_TO_F32},
+                                       {"bf16", SOL_TO_BF16},
+                                       {"f16", SOL_TO_F16},
+                                       {NULL, 0}},
      .help = "model, safetensors: of the weights; keep: safetensors as stored, f32 with "
              "--dequantize; a model file f32"},
     {.name = "--method",
@@ -250,15 +255,13 @@ static sol_status export_safetensors(sol_program *p, const struct args *a,
                                      const sol_quant_spec *asked, sol_err *err)
 {
     sol_phase phase = {p, "exporting", "weights", sol_clock()};
-    sol_export_opts o = {
-        .dequantize = a->dequantize, .quant = asked, .progress = {sol_phase_show_part, &phase}};
+    sol_export_opts o = {.dequantize = a->dequantize,
+                         .quant = asked,
+                         .dtype = a->dtype,
+                         .progress = {sol_phase_show_part, &phase}};
     sol_export_result r;
     sol_ctx *ctx;
     char text[32];
-    if (strcmp(a->dtype, "keep") != 0)
-        o.dtype = strcmp(a->dtype, "f32") == 0   ? SOL_EXPORT_F32
-                  : strcmp(a->dtype, "f16") == 0 ? SOL_EXPORT_F16
-                                                 : SOL_EXPORT_BF16;
     sol_status st = sol_program_ctx(p, &ctx, err);
     if (st != SOL_OK) return st;
     sol_interrupt_catch(true);
@@ -294,9 +297,9 @@ static sol_status export_model(sol_program *p, const struct args *a, const sol_q
         return sol_fail(
             err, SOL_ERR_USAGE,
             "--method: a model file keeps its own quantizer; it goes with --format packed");
-    if (strcmp(a->dtype, "f16") == 0)
+    if (a->dtype == SOL_TO_F16)
         return sol_fail(err, SOL_ERR_USAGE, "--dtype f16: a model file holds f32 or bf16");
-    sol_dtype dtype = strcmp(a->dtype, "bf16") == 0 ? SOL_BF16 : SOL_F32;
+    sol_dtype dtype = sol_dtype_wished(a->dtype, SOL_F32);
     sol_status st = sol_model_file_read(&c, p->word[0], SOL_F32, err);
     if (st == SOL_OK) st = write_model(p, a, &c, dtype, &gguf_type, err);
     sol_model_file_free(&c);

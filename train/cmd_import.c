@@ -6,7 +6,8 @@
 #include "output.h"
 
 struct args {
-    const char *out, *tokenizer, *random, *dtype, *license, *base_model;
+    const char *out, *tokenizer, *random, *license, *base_model;
+    sol_dtype_wish dtype;
     int64_t seed;
     bool force;
 };
@@ -40,10 +41,12 @@ static const sol_opt options[] = {
      .help = "of the random weights"},
     {.name = "--dtype",
      .value = "TYPE",
-     .kind = SOL_OPT_TEXT,
+     .kind = SOL_OPT_ENUM,
      .offset = offsetof(struct args, dtype),
      .preset = "keep",
-     .choices = "keep|f32|bf16",
+     .names =
+         (const sol_enumerator[]){
+             {"keep", SOL_KEEP_DTYPE}, {"f32", SOL_TO_F32}, {"bf16", SOL_TO_BF16}, {NULL, 0}},
      .help = "of the stored weights; keep: bf16 where that is exact, otherwise f32"},
     {.name = "--license",
      .value = "ID",
@@ -79,13 +82,12 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     const struct args *a = argsp;
     sol_phase phase = {p, "importing", "weights", sol_clock()};
     sol_import_opts o = {.tokenizer = a->tokenizer,
+                         .dtype = a->dtype,
                          .license = a->license,
                          .base_model = a->base_model,
                          .progress = {sol_phase_show_part, &phase}};
     sol_import_result r;
     sol_ctx *ctx;
-    if (strcmp(a->dtype, "keep") != 0)
-        o.dtype = strcmp(a->dtype, "f32") == 0 ? SOL_TO_F32 : SOL_TO_BF16;
     if ((p->n_words > 0) == (a->random != NULL))
         return sol_fail(err, SOL_ERR_USAGE, "import needs either SRC or --random SHAPE");
     sol_status st = p->n_words ? sol_file_differs(p->word[0], a->out, err) : SOL_OK;

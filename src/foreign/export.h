@@ -14,12 +14,10 @@
 #include "kernels/ctx.h"
 #include "quant/quant.h"
 
-typedef enum { SOL_EXPORT_KEEP, SOL_EXPORT_F32, SOL_EXPORT_BF16, SOL_EXPORT_F16 } sol_export_dtype;
-
 typedef struct sol_export_opts {
     bool dequantize;             /* linear layers as Q(W); always so for a packed model */
     const sol_quant_spec *quant; /* instead of the file's own; NULL: that */
-    sol_export_dtype dtype;      /* KEEP: as stored; fp32 for Q(W), whose fp16 scales bf16 would
+    sol_dtype_wish dtype;        /* KEEP: as stored; fp32 for Q(W), whose fp16 scales bf16 would
                                   * round */
     sol_progress progress;       /* show NULL: none */
 } sol_export_opts;

@@ -205,14 +205,6 @@ static sol_status write_configs(const folder *f, sol_err *err)
     return st;
 }
 
-static sol_dtype choose_dtype(const folder *f, sol_export_dtype wish)
-{
-    if (wish == SOL_EXPORT_F32) return SOL_F32;
-    if (wish == SOL_EXPORT_BF16) return SOL_BF16;
-    if (wish == SOL_EXPORT_F16) return SOL_F16;
-    return f->view.all_bf16 && !f->view.dequantize ? SOL_BF16 : SOL_F32;
-}
-
 sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *dir,
                                   const sol_export_opts *o, sol_export_result *r, sol_err *err)
 {
@@ -220,7 +212,8 @@ sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *
     *r = (sol_export_result){0};
     sol_status st = sol_view_open(&f.view, ctx, source, o->quant, o->dequantize, err);
     if (st != SOL_OK) return st;
-    f.dtype = choose_dtype(&f, o->dtype);
+    f.dtype =
+        sol_dtype_wished(o->dtype, f.view.all_bf16 && !f.view.dequantize ? SOL_BF16 : SOL_F32);
     bool had_dir = sol_file_exists(dir);
     st = sol_dir_create(dir, err);
     if (st == SOL_OK) st = write_weights(&f, err);

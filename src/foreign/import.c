@@ -10,6 +10,15 @@
 #include "foreign/origin.h"
 #include "foreign/source.h"
 
+sol_dtype sol_dtype_wished(sol_dtype_wish wish, sol_dtype kept)
+{
+    const sol_dtype types[] = {[SOL_KEEP_DTYPE] = kept,
+                               [SOL_TO_F32] = SOL_F32,
+                               [SOL_TO_BF16] = SOL_BF16,
+                               [SOL_TO_F16] = SOL_F16};
+    return types[wish];
+}
+
 typedef struct random_source {
     uint64_t seed;
     sol_model *table; /* owned */
@@ -51,10 +60,10 @@ sol_status sol_source_open_random(sol_source *s, const char *shape, uint64_t see
 static sol_status finish(sol_source *s, const char *out, const sol_import_opts *o,
                          sol_import_result *r, sol_err *err)
 {
-    sol_dtype dtype = o->dtype == SOL_KEEP_DTYPE ? s->dtype
-                      : o->dtype == SOL_TO_F32   ? SOL_F32
-                                                 : SOL_BF16;
+    sol_dtype dtype = sol_dtype_wished(o->dtype, s->dtype);
     sol_status st = SOL_OK;
+    if (dtype == SOL_F16)
+        return sol_fail(err, SOL_ERR_USAGE, "%s: a model file holds f32 or bf16, not f16", out);
     sol_origin_set(&s->config.origin, o->license, o->base_model);
     if (o->tokenizer) st = sol_source_set_tokenizer(s, o->tokenizer, false, err);
     r->dtype = dtype;

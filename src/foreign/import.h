@@ -17,16 +17,16 @@
 #include "base/progress.h"
 #include "store/model_file.h"
 
-typedef enum {
-    SOL_KEEP_DTYPE,
-    SOL_TO_F32,
-    SOL_TO_BF16
-} sol_import_dtype; /* KEEP: bf16 where that is exact, else fp32 */
+/* The type that an import or export writes weights in. */
+typedef enum { SOL_KEEP_DTYPE, SOL_TO_F32, SOL_TO_BF16, SOL_TO_F16 } sol_dtype_wish;
+/* kept: what KEEP stands for. */
+sol_dtype sol_dtype_wished(sol_dtype_wish wish, sol_dtype kept);
 
 typedef struct sol_import_opts {
     const char *tokenizer; /* file; needed for llama2.c, elsewhere instead of the model's
                             * own; NULL: none */
-    sol_import_dtype dtype;
+    sol_dtype_wish dtype; /* KEEP: bf16 where that is exact, else fp32. SOL_ERR_USAGE: F16, which no
+                           * model file holds */
     /* Instead of what the source says about itself; NULL: that. base_model: NAME, ORG/NAME or a
      * URL. */
     const char *license, *base_model;
