@@ -26,7 +26,7 @@ typedef struct sol_dist sol_dist;
 
 /* The ranks that the launcher started; MPI is started only for these. Owned by the caller. At most
  * once a process. SOL_ERR_USAGE: a launcher started several processes, but MPI does not join them,
- * or the program was built without it. */
+ * or the program was built without it. SOL_ERR_UNSUPPORTED: more than SOL_DIST_MAX ranks. */
 sol_status sol_dist_open(sol_dist **d, sol_err *err);
 /* Waits for all ranks when they were started by MPI. */
 void sol_dist_close(sol_dist **d);

@@ -25,8 +25,7 @@ struct sol_dist {
     char (*host)[SOL_DIST_HOST]; /* [size]; owned */
 };
 
-/* dist_mpi.c. Starts MPI and fills engine, state, rank and size. SOL_ERR_UNSUPPORTED: the program
- * was built without it. */
+/* dist_mpi.c. Starts MPI and fills engine, state, rank and size. Fails as sol_dist_open does. */
 sol_status sol_dist_open_mpi(sol_dist *d, sol_err *err);
 
 #endif

@@ -16,7 +16,6 @@ enum {
     MAX_POSITIONS = 1 << 30
 };
 
-/* Whether low <= value <= high; `field` names it. */
 void sol_origin_take(char *field, size_t size, const char *text, size_t n)
 {
     if (n == 0 || n >= size) return;
@@ -26,6 +25,7 @@ void sol_origin_take(char *field, size_t size, const char *text, size_t n)
     field[n] = 0;
 }
 
+/* Whether low <= value <= high; `field` names it. */
 static sol_status check_int(const char *field, int64_t value, int64_t low, int64_t high,
                             sol_err *err)
 {

@@ -1,6 +1,6 @@
 /* AdamW on a flat block, learning-rate schedules, global-norm clipping. Everything runs over fixed
- * tiles: the same bits for any number of threads and every kernel tier. Nothing but
- * sol_adamw_create allocates.
+ * tiles: the same bits for any number of threads and every kernel tier. Nothing allocates but the
+ * functions that create, and sol_adamw_cut.
  *
  *     double norm = sol_global_norm(ctx, grads, model->n_elements);
  *     float scale = sol_clip_scale(norm, 1.0);
@@ -74,9 +74,10 @@ sol_status sol_adamw_cut(sol_adamw **o, const sol_model *model, const sol_shard 
 size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c);
 
 /* One update of all parameters, or of those elements in the shard, with gradient g = grad_scale *
- * grads (t counts from 1): m = beta1 m + (1 - beta1) g      v = beta2 v + (1 - beta2) g^2 p = (1 -
- * lr weight_decay) p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps) A SOL_BF16 model is
- * updated in float and rounded; it has no other copy of its parameters. */
+ * grads (t counts from 1):
+ *   m = beta1 m + (1 - beta1) g      v = beta2 v + (1 - beta2) g^2
+ *   p = (1 - lr weight_decay) p - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+ * A SOL_BF16 model is updated in float and rounded; it has no other copy of its parameters. */
 void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads,
                       float grad_scale, float lr);
 /* The same update in pieces, with the same bits: sol_adamw_begin, then every parameter once, in any
