@@ -76,7 +76,7 @@ static sol_status mpi_start(sol_dist *d, const sol_dist_piece *send, const sol_d
 }
 
 /* Gives the processor away: ranks may share it, and a long wait should cost nothing. */
-static void pause_for(int turns)
+static void pause_for(int64_t turns)
 {
     struct timespec t = {.tv_nsec = turns < 10 * SPINS ? 20000 : 500000};
     if (turns < SPINS)
@@ -85,32 +85,29 @@ static void pause_for(int turns)
         nanosleep(&t, NULL);
 }
 
-static sol_status fail_timeout(const sol_dist *d, sol_err *err)
+/* One request, of a wait that began at `begun`. */
+static sol_status wait_for(const sol_dist *d, size_t i, double begun, sol_err *err)
 {
     const engine_state *s = d->state;
-    for (size_t i = 0; i < s->n; i++) {
-        int done = 1;
+    int peer = s->peer[i], done = 0;
+    for (int64_t turns = 0;; turns++) {
         int code = MPI_Test(&s->request[i], &done, MPI_STATUS_IGNORE);
-        if (code == MPI_SUCCESS && done) continue;
-        return sol_fail(err, SOL_ERR_SYSTEM,
-                        "rank %d on %s has sent nothing for %g s (dist.timeout)", s->peer[i],
-                        d->host ? d->host[s->peer[i]] : "its machine", d->timeout);
+        if (code != MPI_SUCCESS) return fail_mpi(d, code, peer, err);
+        if (done) return SOL_OK;
+        if (d->timeout > 0 && sol_clock() - begun > d->timeout)
+            return sol_fail(err, SOL_ERR_SYSTEM,
+                            "rank %d on %s has sent nothing for %g s (dist.timeout)", peer,
+                            d->host ? d->host[peer] : "its machine", d->timeout);
+        pause_for(turns);
     }
-    return SOL_OK; /* it came just now */
 }
 
+/* One after the other, so that a failure names its rank; MPI moves all of them meanwhile. */
 static sol_status mpi_wait(sol_dist *d, sol_err *err)
 {
     engine_state *s = d->state;
     double begun = sol_clock();
-    int done = 0;
-    for (int turns = 0; !done; turns++) {
-        int code = MPI_Testall((int)s->n, s->request, &done, MPI_STATUSES_IGNORE);
-        if (code != MPI_SUCCESS) return fail_mpi(d, code, s->n ? s->peer[0] : d->rank, err);
-        if (done) break;
-        if (d->timeout > 0 && sol_clock() - begun > d->timeout) SOL_TRY(fail_timeout(d, err));
-        pause_for(turns);
-    }
+    for (size_t i = 0; i < s->n; i++) SOL_TRY(wait_for(d, i, begun, err));
     s->n = 0;
     return SOL_OK;
 }
