@@ -29,20 +29,16 @@ static const char *difference(const likeness *mine, const likeness *other)
 
 static sol_status compare_ranks(const sol_trainer *t, const likeness *mine, sol_err *err)
 {
-    likeness *all = NULL;
-    size_t size = (size_t)sol_dist_size(t->dist);
-    sol_status st = sol_alloc_array((void **)&all, size, sizeof *all, err);
-    SOL_TRY(sol_dist_agree(t->dist, st, err));
-    st = sol_dist_gather(t->dist, mine, sizeof *mine, all, err);
-    for (size_t i = 1; i < size; i++) {
-        if (st != SOL_OK) break;
+    likeness all[SOL_DIST_MAX];
+    SOL_TRY(sol_dist_gather(t->dist, mine, sizeof *mine, all, err));
+    for (int i = 1; i < sol_dist_size(t->dist); i++) {
         const char *what = difference(&all[0], &all[i]);
-        if (what)
-            st = sol_fail(err, SOL_ERR_CONFIG, "rank %d on %s has %s than rank 0 on %s", (int)i,
-                          sol_dist_host(t->dist, (int)i), what, sol_dist_host(t->dist, 0));
+        if (!what) continue;
+        sol_status st = sol_fail(err, SOL_ERR_CONFIG, "rank %d on %s has %s than rank 0 on %s", i,
+                                 sol_dist_host(t->dist, i), what, sol_dist_host(t->dist, 0));
+        return sol_dist_agree(t->dist, st, err);
     }
-    sol_free(all);
-    return sol_dist_agree(t->dist, st, err);
+    return SOL_OK;
 }
 
 /* Rank 0's job as YAML, to all; owned by the caller. */
@@ -124,13 +120,9 @@ static void warn_crowded(const sol_trainer *t, const share_of_machine *all)
 
 sol_status sol_trainer_compare_threads(const sol_trainer *t, sol_err *err)
 {
-    share_of_machine *all = NULL, mine = {.threads = sol_pool_threads(t->ctx->pool),
-                                          .processors = (int)sysconf(_SC_NPROCESSORS_ONLN)};
-    sol_status st =
-        sol_alloc_array((void **)&all, (size_t)sol_dist_size(t->dist), sizeof mine, err);
-    SOL_TRY(sol_dist_agree(t->dist, st, err));
-    st = sol_dist_gather(t->dist, &mine, sizeof mine, all, err);
-    if (st == SOL_OK && sol_dist_size(t->dist) > 1) warn_crowded(t, all);
-    sol_free(all);
-    return st;
+    share_of_machine all[SOL_DIST_MAX], mine = {.threads = sol_pool_threads(t->ctx->pool),
+                                                .processors = (int)sysconf(_SC_NPROCESSORS_ONLN)};
+    SOL_TRY(sol_dist_gather(t->dist, &mine, sizeof mine, all, err));
+    if (sol_dist_size(t->dist) > 1) warn_crowded(t, all);
+    return SOL_OK;
 }
