@@ -45,10 +45,13 @@ static bool is_there(const char *path)
 
 /* ---- lock ---- */
 
+/* Other ranks look at it next (sol_run_dir_join): over NFS they see what is synced. */
 static sol_status write_lock(const sol_run_dir *d, const char *text, sol_err *err)
 {
     ssize_t n = (ssize_t)strlen(text);
-    if (ftruncate(d->lock_fd, 0) == 0 && pwrite(d->lock_fd, text, (size_t)n, 0) == n) return SOL_OK;
+    if (ftruncate(d->lock_fd, 0) == 0 && pwrite(d->lock_fd, text, (size_t)n, 0) == n &&
+        (fsync(d->lock_fd) == 0 || errno == EINVAL))
+        return SOL_OK;
     return sol_fail_errno(err, d->path, "lock: cannot write");
 }
 
