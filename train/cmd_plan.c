@@ -142,13 +142,13 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
                         .by_layer = cut->by_layer,
                         .compute = c->train.compute};
     sol_adamw_config adamw = sol_config_adamw(c);
+    sol_lanes_opts lanes = {.lanes = cut->lanes, .transport = c->dist.transport};
     sol_plan_add(plan, "parameters", (size_t)m->n_elements * sol_dtype_size(m->dtype));
     sol_plan_add(plan, "optimizer moments", sol_adamw_bytes(m, &adamw) / (size_t)ranks);
     sol_plan_add(plan, "token batches",
                  (size_t)(c->train.batch * c->train.seq * c->train.accumulate) * 3 *
                      sizeof(int32_t));
-    if (cut->lanes > 1)
-        sol_plan_add(plan, "lanes and exchange", sol_lanes_bytes(m, cut->own, ranks));
+    if (cut->lanes > 1) sol_plan_add(plan, "lanes and exchange", sol_lanes_bytes(m, &lanes, ranks));
     if (cut->by_layer && !c->optim.fused)
         sol_plan_add(plan, "parameter gradients",
                      (size_t)m->n_elements * sizeof(float) / (size_t)ranks);

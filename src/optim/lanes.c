@@ -92,11 +92,13 @@ static int levels_of(int64_t own)
     return n;
 }
 
-size_t sol_lanes_bytes(const sol_model *model, int64_t own, int ranks)
+size_t sol_lanes_bytes(const sol_model *model, const sol_lanes_opts *o, int ranks)
 {
-    size_t levels = (size_t)levels_of(own) * (size_t)model->n_elements;
-    size_t received = ranks > 1 ? 2 * (size_t)ranks * (size_t)piece_of(ranks) : 0;
-    return (levels + received) * sizeof(float);
+    size_t levels = (size_t)levels_of(o->lanes / ranks) * (size_t)model->n_elements;
+    size_t pieces = ranks > 1 ? (size_t)ranks * (size_t)piece_of(ranks) : 0;
+    size_t of_piece =
+        o->transport == SOL_BF16 ? sizeof(float) + 4 * sizeof(sol_bf16) : 2 * sizeof(float);
+    return levels * sizeof(float) + pieces * of_piece;
 }
 
 static sol_status make_exchange(sol_lanes *l, size_t n, sol_err *err)

@@ -44,8 +44,8 @@ typedef struct sol_lanes_opts {
 sol_status sol_lanes_create(sol_lanes **l, const sol_ctx *ctx, sol_dist *dist,
                             const sol_model *model, const sol_lanes_opts *o, sol_err *err);
 void sol_lanes_free(sol_lanes **l);
-/* Bytes that sol_lanes_create allocates for `own` lanes a rank of `ranks`. */
-size_t sol_lanes_bytes(const sol_model *model, int64_t own, int ranks);
+/* Bytes that sol_lanes_create allocates on each of the ranks. */
+size_t sol_lanes_bytes(const sol_model *model, const sol_lanes_opts *o, int ranks);
 
 /* How many lanes this rank computes, and the first of them. */
 int64_t sol_lanes_own(const sol_lanes *l);

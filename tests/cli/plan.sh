@@ -50,4 +50,7 @@ number() { # KEY FILE
 [ "$(number "optimizer moments" "$dir/one.json")" -eq $((4 * $(number "optimizer moments" "$dir/four.json"))) ] || fail "moments: $(cat "$dir/four.json")"
 [ $((2 * $(number exchange_bytes "$dir/four.json"))) -eq $((3 * $(number parameters "$dir/four.json"))) ] ||
     fail "3/4 of gradients and parameters, 4 bytes each: $(cat "$dir/four.json")"
+"$SOLERA" plan "$dir/job.yaml" --set run.dir="$dir/many" --set train.batch=4 --ranks 4 --set dist.transport=bf16 --json >"$dir/half.json"
+[ "$(number "lanes and exchange" "$dir/half.json")" -gt "$(number "lanes and exchange" "$dir/four.json")" ] ||
+    fail "bf16 is cast in memory of its own: $(cat "$dir/half.json")"
 expect 2 "3 lanes, one a rank, do not share" "$SOLERA" plan "$dir/job.yaml" --set train.batch=4 --ranks 3
