@@ -143,7 +143,8 @@ static void compute_micro(sol_trainer *t, const sol_step_record *r, int64_t coun
                          &s->loss, &n);
     if (r->has_distill) s->distilled = sol_graph_last_distilled(t->graph);
     if (!t->cut.by_layer && (i + 1) % t->cut.micro == 0)
-        sol_lanes_add(t->lanes, sol_graph_grads(t->graph));
+        sol_lanes_add(t->lanes, i / t->cut.micro - sol_lanes_first(t->lanes),
+                      sol_graph_grads(t->graph));
 }
 
 /* The lanes of this rank. Before its last micro-batch, after which nothing can fail that others do

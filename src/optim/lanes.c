@@ -26,7 +26,7 @@ struct sol_lanes {
     sol_dist *dist;
     const sol_model *model;
     int rank, size;
-    int64_t own, done; /* lanes of this rank; of these, how many are added */
+    int64_t own; /* lanes of this rank */
     int n_parts;
     lane_part *part;             /* [n_parts] */
     sol_shard shard;             /* [n_parts] */
@@ -231,13 +231,12 @@ static void add(const sol_lanes *l, float *to, const float *x, int64_t n)
 }
 
 /* As a binary counter counts: two sums of 2^k lanes become one of 2^(k + 1). */
-void sol_lanes_add(sol_lanes *l, float *grads)
+void sol_lanes_add(sol_lanes *l, int64_t i, float *grads)
 {
     int64_t n = l->model->n_elements;
     int k = 0;
-    for (; l->done >> k & 1; k++) add(l, grads, l->level[k], n);
-    l->done = (l->done + 1) % l->own;
-    if (l->done) memcpy(l->level[k], grads, (size_t)n * sizeof *grads);
+    for (; i >> k & 1; k++) add(l, grads, l->level[k], n);
+    if (i + 1 < l->own) memcpy(l->level[k], grads, (size_t)n * sizeof *grads);
 }
 
 /* Elements [turn piece, ...) of what rank i adds up. */

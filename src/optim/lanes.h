@@ -15,7 +15,7 @@
  *     for (int64_t i = 0; i < sol_lanes_own(l); i++) { // each step
  *         // lane sol_lanes_first(l) + i
  *         sol_graph_accumulate(graph, tokens, targets, doc_start, weight, &loss_sum, &n_tokens);
- *         sol_lanes_add(l, sol_graph_grads(graph));
+ *         sol_lanes_add(l, i, sol_graph_grads(graph));
  *     }
  *     sol_graph_part all = sol_graph_part_at(model, false, 0);
  *     all.grads = sol_graph_grads(graph);
@@ -53,10 +53,10 @@ int64_t sol_lanes_first(const sol_lanes *l);
 /* The elements that this rank owns. Borrowed. */
 const sol_shard *sol_lanes_shard(const sol_lanes *l);
 
-/* Adds the gradient of the next own lane, [n_elements] of the model. After the last of them grads
- * holds the sum over all; until then its content is the caller's again. With one lane a rank it
- * does nothing. */
-void sol_lanes_add(sol_lanes *l, float *grads);
+/* Adds the gradient of own lane i, [n_elements] of the model; lanes come in order, from 0. After
+ * the last of them grads holds the sum over all; until then its content is the caller's again. With
+ * one lane a rank it does nothing. */
+void sol_lanes_add(sol_lanes *l, int64_t i, float *grads);
 /* The sum of a part over all ranks, in this rank's shard of part->grads; the rest of it is left in
  * any state. *norm: of the whole part, as sol_global_norm has it. */
 sol_status sol_lanes_reduce(sol_lanes *l, const sol_graph_part *part, double *norm, sol_err *err);
