@@ -107,9 +107,12 @@ static sol_status whole_of(const json_t *line, const char *key, int64_t *value, 
     return SOL_OK;
 }
 
-static sol_status set_gold(sol_task_item *item, const char *key, int64_t value, int64_t first,
-                           sol_err *err)
+/* Reads which choice is right; the task counts them from `first` on. */
+static sol_status take_gold(const json_t *line, const char *key, int64_t first, sol_task_item *item,
+                            sol_err *err)
 {
+    int64_t value = 0;
+    SOL_TRY(whole_of(line, key, &value, err));
     if (value < first || value >= first + item->n_choices)
         return sol_fail(err, SOL_ERR_RANGE, "\"%s\" is %lld: there are %d choices, from %lld on",
                         key, (long long)value, item->n_choices, (long long)first);
@@ -117,29 +120,18 @@ static sol_status set_gold(sol_task_item *item, const char *key, int64_t value, 
     return SOL_OK;
 }
 
-/* Reads which choice is right; the task counts them from `first` on. */
-static sol_status take_gold(const json_t *line, const char *key, int64_t first, sol_task_item *item,
-                            sol_err *err)
-{
-    int64_t value = 0;
-    SOL_TRY(whole_of(line, key, &value, err));
-    return set_gold(item, key, value, first, err);
-}
-
 /* {ctx, choices, gold} */
 static sol_status read_prepared(const json_t *line, sol_task_item *item, sol_err *err)
 {
     const char *ctx = text_of(line, "ctx", err);
     const json_t *choices = ctx ? list_of(line, "choices", err) : NULL;
-    int64_t gold;
     if (!choices) return SOL_ERR_FORMAT;
     for (size_t i = 0; i < json_array_size(choices); i++) {
         const char *text = json_string_value(json_array_get(choices, i));
         SOL_TRY(text ? add_choice(item, ctx, strlen(ctx), text, err)
                      : sol_fail(err, SOL_ERR_FORMAT, "choice %zu is not a string", i));
     }
-    SOL_TRY(whole_of(line, "gold", &gold, err));
-    return set_gold(item, "gold", gold, 0, err);
+    return take_gold(line, "gold", 0, item, err);
 }
 
 /* {contexts, continuation, gold} */
@@ -147,15 +139,13 @@ static sol_status read_contexts(const json_t *line, sol_task_item *item, sol_err
 {
     const char *text = text_of(line, "continuation", err);
     const json_t *contexts = text ? list_of(line, "contexts", err) : NULL;
-    int64_t gold;
     if (!contexts) return SOL_ERR_FORMAT;
     for (size_t i = 0; i < json_array_size(contexts); i++) {
         const char *ctx = json_string_value(json_array_get(contexts, i));
         SOL_TRY(ctx ? add_choice(item, ctx, strlen(ctx), text, err)
                     : sol_fail(err, SOL_ERR_FORMAT, "context %zu is not a string", i));
     }
-    SOL_TRY(whole_of(line, "gold", &gold, err));
-    return set_gold(item, "gold", gold, 0, err);
+    return take_gold(line, "gold", 0, item, err);
 }
 
 /* The choices of an ARC item: a list of {text, label}, or {text: [...], label: [...]}. The one with
