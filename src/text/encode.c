@@ -399,7 +399,8 @@ static sol_status encode_word(void *user, const char *word, size_t n, sol_err *e
     return SOL_OK;
 }
 
-/* Encodes one by one the words that begin where `space` follows something else. */
+/* Encodes one by one the words that begin where `space` follows something else, if they are
+ * independent; else the whole. */
 static sol_status encode_local(sol_encoder *e, const char *text, size_t n, const char *space,
                                sol_err *err)
 {
@@ -419,8 +420,7 @@ static sol_status encode_local(sol_encoder *e, const char *text, size_t n, const
 static sol_status encode_characters(void *user, const char *word, size_t n, sol_err *err)
 {
     sol_encoder *e = user;
-    return e->t->word_local ? encode_local(e, word, n, e->t->space, err)
-                            : encode_word(e, word, n, err);
+    return encode_local(e, word, n, e->t->space, err);
 }
 
 static sol_status encode_sentencepiece(sol_encoder *e, const char *text, size_t n, bool prefix,
