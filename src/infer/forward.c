@@ -42,7 +42,6 @@ static sol_status alloc_scratch(sol_net *net, int64_t n, sol_err *err)
     net_scratch *s = &net->scratch;
     int64_t q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
     int64_t cols = sol_min_i64(c->vocab_size, HEAD_COLS);
-    s->kernel_bytes = kernel_scratch(net, n);
     const struct {
         void **block;
         int64_t width;
@@ -57,7 +56,7 @@ static sol_status alloc_scratch(sol_net *net, int64_t n, sol_err *err)
         {(void **)&s->pos, 1, sizeof *s->pos},
         {(void **)&s->selected, c->hidden_size, 4},
     };
-    SOL_TRY(sol_alloc_array(&s->kernel, s->kernel_bytes, 1, err));
+    SOL_TRY(sol_alloc_array(&s->kernel, kernel_scratch(net, n), 1, err));
     SOL_TRY(sol_alloc_array((void **)&s->logits, (size_t)(cols * HEAD_ROWS), sizeof(float), err));
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
         size_t count;

@@ -112,7 +112,6 @@ static sol_status resume(sequence *s, sol_session *session, sol_net *net,
 /* The session gets the cache of s and the ids that it holds. */
 static sol_status suspend(sequence *s, sol_session *session, sol_err *err)
 {
-    if (!s->kv || !s->ids) return SOL_OK;
     size_t n = (size_t)sol_kv_length(s->kv);
     SOL_TRY(
         sol_grow_array((void **)&session->ids, &session->capacity, n, sizeof *session->ids, err));
@@ -129,7 +128,7 @@ void sol_session_free(sol_session *s)
     *s = (sol_session){0};
 }
 
-/* Job `index` takes the place of s. */
+/* Request `index` takes the place of s. */
 static sol_status place(generation *g, sequence *s, const sol_generate_request *request,
                         int64_t index, sol_err *err)
 {

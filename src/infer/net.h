@@ -23,7 +23,6 @@ typedef struct net_scratch {
     float *selected;      /* [n, C] rows whose logits are asked for */
     float *logits;        /* [HEAD_ROWS, HEAD_COLS] */
     void *kernel;         /* of products */
-    size_t kernel_bytes;
 } net_scratch;
 
 struct sol_net {
@@ -45,14 +44,12 @@ struct sol_net {
     float *rope_cos, *rope_sin; /* [rope_positions, D/2] */
     int64_t rope_positions;
     net_scratch scratch;
-    float *
-        vectors; /* owned: norms and biases in fp32; NULL in a packed net, whose file has them so */
+    float *vectors;   /* owned: norms and biases in fp32; NULL: packed, whose file has them so */
     float *biases;    /* owned: [L, rows of q, k, v] where the model has biases */
     uint8_t *weights; /* owned: every packed matrix in the layout of the kernels */
     size_t weights_used;
-    float **latent; /* owned: [L * NET_MATRICES] Q(W) of a latent net */
-    float
-        *rounded[2]; /* owned: embedding and head as they ship, of a latent net that rounds them */
+    float **latent;    /* owned: [L * NET_MATRICES] Q(W) of a latent net */
+    float *rounded[2]; /* owned: embedding and head as they ship, where a latent net rounds them */
     sol_model_file file;     /* owned, of sol_net_open */
     sol_packed_model packed; /* likewise */
 };
