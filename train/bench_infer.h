@@ -24,7 +24,7 @@ typedef struct sol_bench_infer {
     int64_t at_once; /* sequences that are decoded side by side, too; 0: not measured */
     sol_kv *kv;
     sol_kv **many; /* [at_once] */
-    sol_row *rows; /* [the longest prompt or context, at_once] */
+    sol_row *rows; /* [the largest of prompts, context and at_once] */
     float *logits; /* [at_once or 1, V] */
     sol_bench_memory memory;
     sol_bench_product product;                                         /* of a packed net */

@@ -1,4 +1,5 @@
-/* Collects measurements of one kind and tells their median, for the two files of the bench. */
+/* Collects measurements of one kind and tells their median and quantiles, for the files of the
+ * bench. */
 #include "bench_series.h"
 
 #include <stdlib.h>

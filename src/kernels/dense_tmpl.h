@@ -214,7 +214,7 @@ ALWAYS_INLINE vb weights_at(sol_dtype type, const uint8_t *w, int i)
     return v | ((m < 4 ? upper << (4 - m) : upper >> (m - 4)) & 0x30);
 }
 
-/* T tokens by one tile: y[t][half]. q, d, nsum: of the first token, at distances cols_pad and
+/* T tokens by one tile: y[t][half]. q, d, nsum: of the first token, at distances q_stride and
  * n_segs. */
 ALWAYS_INLINE void tile_tokens(sol_dtype type, int T, const sol_segments *s, const uint8_t *block,
                                const int8_t *q, const float *d, const int32_t *nsum,

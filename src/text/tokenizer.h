@@ -161,7 +161,7 @@ int64_t sol_tokenizer_count_special(const sol_tokenizer *t, const char *text, si
                                     int32_t *first);
 /* The id of the token with this text, special or not; -1: none. */
 int32_t sol_tokenizer_find(const sol_tokenizer *t, const char *text);
-/* "byte-level BPE", "SentencePiece BPE"; static storage. */
+/* "byte-level BPE", "SentencePiece BPE", "character BPE"; static storage. */
 const char *sol_tokenizer_kind(const sol_tokenizer *t);
 
 /* Trains a byte-level BPE (Sennrich et al. 2016, arXiv 1508.07909) with the LLaMA-3 pre-tokenizer

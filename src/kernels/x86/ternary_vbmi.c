@@ -12,7 +12,7 @@ ALWAYS_INLINE void dot_4(__m512i *acc, __m512i w, __m512i x)
     __asm__("vpdpbusd %2, %1, %0" : "+v"(*acc) : "v"(w), "v"(x));
 }
 
-/* T tokens by 64 rows over one segment. q, d, nsum: of the first token, at distances cols_pad,
+/* T tokens by 64 rows over one segment. q, d, nsum: of the first token, at distances q_stride,
  * n_segs. Accumulators are named, not an array: compilers then keep all of them in registers. */
 #define START(t) \
     const int8_t *q##t = q + (t)*s->q_stride; \
