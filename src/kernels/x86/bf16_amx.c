@@ -1,30 +1,10 @@
 /* bf16.h for AMX: the tiles. Packing and rounding are those of AVX512-BF16 (bf16_bf16.c). Tile
- * registers: 0 to 3 are sums, 4 and 5 the halves of A, 6 and 7 those of B. Instructions stand in
- * `asm`: they need no flags of the compiler. */
+ * registers: 0 to 3 are sums, 4 and 5 the halves of A, 6 and 7 those of B. */
+#include "kernels/x86/amx.h"
 #include "kernels/x86/kernels_x86.h"
 
 enum { EDGE = SOL_BF16_EDGE, BLOCK = SOL_BF16_BLOCK, TILE = SOL_BF16_TILE };
 
-static void begin(void)
-{
-    unsigned char config[64] = {1};
-    for (int i = 0; i < 8; i++) {
-        config[16 + 2 * i] = 64;
-        config[48 + i] = 16;
-    }
-    __asm__ volatile("ldtilecfg %0" : : "m"(config));
-}
-
-static void end(void)
-{
-    __asm__ volatile("tilerelease");
-}
-
-#define TILE_ZERO(n) __asm__ volatile("tilezero %%tmm" #n : :)
-#define TILE_LOAD(n, p, stride) \
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #n : : "r"(p), "r"(stride) : "memory")
-#define TILE_STORE(n, p, stride) \
-    __asm__ volatile("tilestored %%tmm" #n ", (%0,%1,1)" : : "r"(p), "r"(stride) : "memory")
 #define TILE_DOT(sums, x, w) __asm__ volatile("tdpbf16ps %%tmm" #w ", %%tmm" #x ", %%tmm" #sums : :)
 
 static void tile(const sol_bf16_rows *rows, const uint16_t *b, int64_t half_b, int64_t blocks,
@@ -67,6 +47,6 @@ void sol_bf16_ops_amx(sol_bf16_ops *k)
 {
     k->name = "amx-bf16";
     k->tile = tile;
-    k->begin = begin;
-    k->end = end;
+    k->begin = begin_tiles;
+    k->end = end_tiles;
 }

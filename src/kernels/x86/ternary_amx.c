@@ -1,32 +1,11 @@
 /* The ternary product with AMX: ternary_tmpl.h with tiles of int8 for many tokens, 2.5 times as
- * fast as vpdpbusd (ternary_vbmi.c). Instructions stand in `asm`: they need no flags of the
- * compiler. */
+ * fast as vpdpbusd (ternary_vbmi.c). Tile registers: 0 to 3 are sums of 16 tokens by 16 rows each,
+ * 4 activations of 16 tokens by 64 columns, 5 and 6 weights of 64 columns by 16 rows. */
 #define TABLE_TOKENS 3
 #define WEIGHT_BIAS 0
+#include "kernels/x86/amx.h"
 #include "kernels/x86/ternary_tmpl.h"
 
-/* Tile registers: 0-3 sums of 16 tokens by 16 rows each, 4 activations of 16 tokens by 64 columns,
- * 5 and 6 weights of 64 columns by 16 rows. All have 16 rows of 64 bytes. */
-static void begin_tiles(void)
-{
-    uint8_t config[64] __attribute__((aligned(64))) = {1}; /* palette */
-    for (int i = 0; i < 7; i++) {
-        config[16 + 2 * i] = 64; /* bytes of a row */
-        config[48 + i] = 16;     /* rows */
-    }
-    __asm__ volatile("ldtilecfg %0" : : "m"(config));
-}
-
-static void end_tiles(void)
-{
-    __asm__ volatile("tilerelease");
-}
-
-#define TILE_ZERO(n) __asm__ volatile("tilezero %%tmm" #n : :)
-#define TILE_LOAD(n, p, stride) \
-    __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #n : : "r"(p), "r"(stride) : "memory")
-#define TILE_STORE(n, p) \
-    __asm__ volatile("tilestored %%tmm" #n ", (%0,%1,1)" : : "r"(p), "r"((int64_t)64) : "memory")
 /* sums += activations * weights, all signed */
 #define TILE_DOT(sums, x, w) __asm__ volatile("tdpbssd %%tmm" #w ", %%tmm" #x ", %%tmm" #sums : :)
 
@@ -52,10 +31,10 @@ static void multiply_tokens(const sol_segments *s, __m512i (*w)[SEGMENT_BLOCKS],
         TILE_LOAD(6, &w[3][i], (int64_t)64);
         TILE_DOT(3, 4, 6);
     }
-    TILE_STORE(0, sums[0]);
-    TILE_STORE(1, sums[1]);
-    TILE_STORE(2, sums[2]);
-    TILE_STORE(3, sums[3]);
+    TILE_STORE(0, sums[0], (int64_t)64);
+    TILE_STORE(1, sums[1], (int64_t)64);
+    TILE_STORE(2, sums[2], (int64_t)64);
+    TILE_STORE(3, sums[3], (int64_t)64);
     const __m512 zero = _mm512_setzero_ps();
     for (int64_t t = 0; t < n; t++) {
         __m512 dt = _mm512_set1_ps(d[t * s->n_segs]);
