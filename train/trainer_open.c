@@ -456,10 +456,11 @@ static bool calibrates(const sol_trainer *t)
     return t->config->calibrate.enabled && t->saved_step < 0;
 }
 
+/* On rank 0, which calibrates for all. */
 static sol_status open_calibration(sol_trainer *t, sol_job_calibration *r, sol_err *err)
 {
     const char *key = t->config->data.source == SOL_DATA_SELF ? "data.source" : "data.train";
-    if (!calibrates(t)) return SOL_OK;
+    if (!calibrates(t) || !sol_trainer_writes(t)) return SOL_OK;
     return sol_job_calibration_open(r, t->program, t->config, &t->dir, t->model, t->tokenizer, key,
                                     &t->train, err);
 }

@@ -53,6 +53,12 @@ kind() { # NAME, settings: a job of this kind on every number of ranks
 kind fp32 --set train.activation_checkpoints=true
 kind bf16 --set train.compute=bf16 --set train.param_dtype=bf16_stochastic --set optim.moments=8bit --set dist.transport=bf16
 kind fused --set optim.fused=true --set train.grad_clip=0 --set train.accumulate=1 --set train.batch=8 --set train.activation_checkpoints=true
+# Rank 0 alone makes what lies in the directory: datasets of text, a calibrated model.
+for n in 1 8; do
+    on $n calibrated-$n --set data.train="$dir/text.txt" --set calibrate.data="$dir/text.txt" --set calibrate.enabled=true \
+        --set calibrate.windows=8 --set calibrate.held_out=2 --set calibrate.steps=2 --set calibrate.batch=2 -t 1
+done
+same calibrated-1 calibrated-8
 cp "$dir/fp32-1/run/ckpt/step-000006.h5" "$dir/start.h5"
 sed "s|^model: .*|model: {init: $dir/start.h5}|" "$dir/job.yaml" >"$dir/student.yaml"
 mv "$dir/student.yaml" "$dir/job.yaml"
