@@ -129,6 +129,10 @@ grep -q 'interrupted after step [0-9]* of 1000000 .*, saved; --resume goes on' "
 [ "$(grep -c '^solera train' "$dir/said")" -eq 1 ] || fail "more than one rank says: $(cat "$dir/said")"
 ls "$dir/saved/ckpt" | grep -q 'step-[0-9]*\.h5' || fail "SIGUSR1 saved nothing"
 grep -q '"exchange": [0-9.e-]*' "$dir/saved/metrics.jsonl" || fail "no share of the exchange"
+run_on 2 one # a signal that one rank alone gets ends all
+kill -USR1 "$(pgrep -P "$(pgrep -P "$pid" -o mpirun || echo "$pid")" | tail -n 1)"
+ended 130
+grep -q 'interrupted after step [0-9]* of 1000000 .*, saved; --resume goes on' "$dir/said" || fail "SIGUSR1 to one rank: $(cat "$dir/said")"
 
 # What rank 0 cannot write ends the job on all ranks: here a directory has the name of the checkpoint's temporary file.
 mkdir -p "$dir/full/ckpt/step-000003.h5.tmp"
