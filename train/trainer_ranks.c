@@ -99,6 +99,7 @@ typedef struct share_of_machine {
 /* The first machine whose ranks have more threads together than it has processors. */
 static void warn_crowded(const sol_trainer *t, const share_of_machine *all)
 {
+    char advice[64] = "fewer ranks would each have one";
     int size = sol_dist_size(t->dist);
     for (int i = 0; i < size; i++) {
         const char *host = sol_dist_host(t->dist, i);
@@ -109,11 +110,11 @@ static void warn_crowded(const sol_trainer *t, const share_of_machine *all)
             ranks++;
         }
         if (threads <= all[i].processors) continue;
+        int fit = all[i].processors / ranks;
+        if (fit > 0) snprintf(advice, sizeof advice, "-t %d would give each one its own", fit);
         sol_log_line(&t->program->log, SOL_LOG_WARN,
-                     "%d ranks on %s have %d threads, which is more than its %d processors: -t %d "
-                     "would give each one its own",
-                     ranks, host, threads, all[i].processors,
-                     all[i].processors > ranks ? all[i].processors / ranks : 1);
+                     "%d ranks on %s have %d threads, which is more than its %d processors: %s",
+                     ranks, host, threads, all[i].processors, advice);
         return;
     }
 }
