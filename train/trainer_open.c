@@ -17,9 +17,9 @@ typedef struct opening {
     sol_job_calibration calibration;
 } opening;
 
-/* ---- together: each of these is done by ranks alone, whose failures all learn of behind it ----
- */
+/* ---- together ---- */
 
+/* Done by ranks alone, whose failures all learn of behind it. */
 typedef sol_status (*open_fn)(sol_trainer *t, opening *o, sol_err *err);
 
 static sol_status on_first(open_fn fn, sol_trainer *t, opening *o, sol_err *err)

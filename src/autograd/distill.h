@@ -93,10 +93,10 @@ sol_var sol_distill_cached(sol_tape *t, sol_var x, sol_var w, sol_var targets, s
 
 /* sum [N, 1] + *factor D of hidden states x and teacher [N, C]; no gradient to the teacher.
  *
- *   mse       D = mean_c (x - teacher)^2                          Jiao et al. 2020 (TinyBERT),
- * arXiv 1909.10351, section 3.1, without its projection relative  D = sum_c (x - teacher)^2 / sum_c
- * teacher^2: each token counts alike, however large its state is; some are a thousand times the
- * others */
+ *   mse       D = mean_c (x - teacher)^2                     Jiao et al. 2020 (TinyBERT), arXiv
+ *             1909.10351, section 3.1, without its projection
+ *   relative  D = sum_c (x - teacher)^2 / sum_c teacher^2    each token counts alike, however large
+ *             its state is; some are a thousand times the others */
 #define SOL_HIDDEN_FORMS(ROW) \
     ROW(SOL_HIDDEN_MSE, "mse") \
     ROW(SOL_HIDDEN_RELATIVE, "relative")
@@ -109,8 +109,8 @@ sol_var sol_hidden_mse(sol_tape *t, sol_var x, sol_var teacher, sol_var sum, sol
  * arXiv 2510.13998, section 3.3). x [N, heads D] and teacher [N, heads Dt] are the queries, the
  * keys or the values of one block,
  *
- *   P(n) = softmax over m of teacher_n . teacher_m / sqrt(Dt),  Q(n) = softmax of x_n . x_m /
- * sqrt(D)
+ *   P(n) = softmax over m of teacher_n . teacher_m / sqrt(Dt)
+ *   Q(n) = softmax over m of x_n . x_m / sqrt(D)
  *
  * over m from doc_start[n] to n, what a causal model attends to. Keys and values that query heads
  * share are one relation each, not one for every query head. doc_start [N] i32, counted from the
