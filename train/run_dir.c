@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "text/batcher.h"
 
 void sol_run_dir_file(const sol_run_dir *d, const char *name, char out[SOL_PATH_MAX])
 {
@@ -23,7 +24,8 @@ void sol_run_dir_checkpoint(const sol_run_dir *d, uint64_t step, char out[SOL_PA
     snprintf(out, SOL_PATH_MAX, "%s/ckpt/step-%06" PRIu64 ".h5", d->path, step);
 }
 
-/* What a run makes beside ckpt/; the first is there before anything else. */
+/* What a run makes beside ckpt/; the first is there before anything else, the last are what
+ * sol_job_made_name calls the further files of data.train. */
 static const char *const own_files[SOL_RUN_DIR_FILES] = {"lock",
                                                          "config.yaml",
                                                          "log.txt",
@@ -34,7 +36,23 @@ static const char *const own_files[SOL_RUN_DIR_FILES] = {"lock",
                                                          "tokens-self.h5",
                                                          "tokens-calibrate.h5",
                                                          "calibrate.jsonl",
-                                                         "events.out.tfevents.solera"};
+                                                         "events.out.tfevents.solera",
+                                                         "tokens-train-2.h5",
+                                                         "tokens-train-3.h5",
+                                                         "tokens-train-4.h5",
+                                                         "tokens-train-5.h5",
+                                                         "tokens-train-6.h5",
+                                                         "tokens-train-7.h5",
+                                                         "tokens-train-8.h5",
+                                                         "tokens-train-9.h5",
+                                                         "tokens-train-10.h5",
+                                                         "tokens-train-11.h5",
+                                                         "tokens-train-12.h5",
+                                                         "tokens-train-13.h5",
+                                                         "tokens-train-14.h5",
+                                                         "tokens-train-15.h5",
+                                                         "tokens-train-16.h5"};
+_Static_assert(SOL_RUN_DIR_FILES == 11 + SOL_MIX_MAX - 1, "own_files: every file of data.train");
 
 /* Links count, wherever they lead. */
 static bool is_there(const char *path)

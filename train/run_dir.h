@@ -20,7 +20,7 @@
 #include "base/file.h"
 #include "base/text.h"
 
-enum { SOL_RUN_DIR_FILES = 11 };
+enum { SOL_RUN_DIR_FILES = 26 }; /* a run makes beside ckpt/ */
 
 typedef struct sol_run_dir {
     char path[SOL_PATH_MAX / 2];

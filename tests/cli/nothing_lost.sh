@@ -27,7 +27,7 @@ head -n 400 "$dir/text.txt" >"$dir/other.txt"
 
 # A refused job leaves what it found: files of the names that a run makes, an empty directory, the lock of an earlier process.
 bad=--set=data.train=$dir/none.h5
-for name in tokens-train.h5 tokens-eval.h5 tokens-self.h5 metrics.jsonl study.h5 ckpt/best.h5; do
+for name in tokens-train.h5 tokens-train-2.h5 tokens-train-16.h5 tokens-eval.h5 tokens-self.h5 metrics.jsonl study.h5 ckpt/best.h5; do
     fresh
     mkdir "$dir/w/run/ckpt"
     echo "$mine" >"$dir/w/run/$name"
@@ -49,6 +49,9 @@ echo "$mine" >"$dir/w/run/notes.tmp"
 for wrong in data.train=none.h5 data.eval=none.h5 model.tokenizer=none.json quant.group_size=48 train.seq=100000 study.layers=nothing distill.teacher=none.h5; do
     refuse "" train --set study.every=1 --set "$wrong"
     refuse "" train --set study.every=1 --set data.train="$dir/text.txt" --set "$wrong"
+done
+for wrong in data.eval=none.h5 distill.teacher=none.h5; do # a mixture of text files makes a dataset of each
+    refuse "none.h5" train --set data.train="[{path: $dir/text.txt, weight: 1}, {path: $dir/other.txt, weight: 2}]" --set "$wrong"
 done
 rm -r "$dir/w/run"
 refuse "none.h5" train "$bad"
