@@ -104,7 +104,7 @@ void sol_draw_kinds(sol_plot *p, const sol_study_run *runs, int n)
                                         .extra = runs[0].is_static ? NULL : "first record",
                                         .left = 60,
                                         .gap = 34,
-                                        .below = 46},
+                                        .below = 64},
                      runs, n);
     for (int r = 0; r < n; r++) {
         sol_text_add(&p->data, NULL, "$kind%d << EOD\n", r);

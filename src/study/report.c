@@ -195,7 +195,8 @@ static void add_runs(sol_text *t, const report *p)
                        "class=\"n\">loss at lambda 0</th><th class=\"n\">packed loss</th>"
                      : "<th class=\"n\">layers</th>");
     for (int i = 0; i < p->n_points; i++) {
-        sol_text_add(t, NULL, "<tr><td><span style=\"color:%s\">&#9632;</span> ", sol_run_color(i));
+        sol_text_add(t, NULL, "<tr><td><span style=\"color:%s\">&#9632;</span>&nbsp;",
+                     sol_run_color(i));
         sol_page_text(t, p->point[i].name);
         sol_text_add(t, NULL, "</td>");
         add_quantizer(t, &p->point[i].head);
