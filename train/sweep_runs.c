@@ -364,13 +364,13 @@ static sol_status go(sol_sweep_runs *r, sol_err *err)
     sol_log_line(&r->program->log, SOL_LOG_INFO, "%s: %d runs, %d of them done", r->sweep->dir,
                  r->n, done_before);
     for (;;) {
+        sol_status ended = reap(r, st == SOL_OK ? err : NULL);
+        if (st == SOL_OK) st = ended;
         if (st == SOL_OK && !sol_interrupted()) st = start_more(r, &next, err);
         if ((st != SOL_OK || sol_interrupted()) && !stopped) {
             stop_all(r);
             stopped = true;
         }
-        sol_status ended = reap(r, st == SOL_OK ? err : NULL);
-        if (st == SOL_OK) st = ended;
         int going = count(r, SOL_RUN_GOES), done = count(r, SOL_RUN_DONE);
         if (going == 0 && (next == r->n || stopped)) break;
         sol_left_text(begun, done - done_before, r->n - done_before, left);
@@ -382,9 +382,10 @@ static sol_status go(sol_sweep_runs *r, sol_err *err)
     }
     sol_live_clear(r->program);
     if (st == SOL_OK && sol_interrupted())
-        return sol_fail(err, SOL_ERR_INTERRUPTED,
-                        "interrupted with %d of %d runs done; the same command goes on",
-                        count(r, SOL_RUN_DONE), r->n);
+        st = sol_fail(err, SOL_ERR_INTERRUPTED,
+                      "interrupted with %d of %d runs done; the same command goes on",
+                      count(r, SOL_RUN_DONE), r->n);
+    if (st != SOL_OK && shown >= 0) show_page(r, ""); /* it goes on no more */
     return st;
 }
 

@@ -36,7 +36,7 @@ expect 2 "--set run.dir=x: is set by the sweep" "$SOLERA" sweep "$dir/sweep.yaml
 start metrics.jsonl:10 sweep "$dir/sweep.yaml"
 go_on
 stands "the second run"
-grep -q '<meta http-equiv="refresh".*' "$dir/swept/index.html" && grep -q '<b>1 of 8 runs done</b>, .* at work, .* left at ' "$dir/swept/index.html" ||
+grep -q '<meta http-equiv="refresh".*' "$dir/swept/index.html" && grep -q '<b>1 of 8 runs done</b>, 1 at work, .* left at ' "$dir/swept/index.html" ||
     fail "no page while the sweep goes on"
 expect 2 "swept: in use by another sweep" "$SOLERA" sweep "$dir/sweep.yaml"
 killed
@@ -80,3 +80,5 @@ until_said "stopping: 1 runs save what they have"
 go_on
 ended 130
 [ -e "$dir/long/naive_0.001/seed-1/ckpt/step-000005.h5" ] || fail "the run was not saved at once: $(ls "$dir/long/naive_0.001/seed-1/ckpt")"
+grep -q '<b>0 of 8 runs done</b>; the same command goes on' "$dir/long/index.html" ||
+    fail "the page of a sweep that was stopped: $(grep 'runs done' "$dir/long/index.html")"
