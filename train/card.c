@@ -18,13 +18,11 @@ bool sol_card_is_folder(const sol_card *c)
     return strcmp(c->format, "safetensors") == 0;
 }
 
-/* Without folders, and without slashes at the end. */
 static json_t *base_name(const char *path)
 {
-    size_t to = strlen(path), from;
-    while (to > 1 && path[to - 1] == '/') to--;
-    for (from = to; from > 0 && path[from - 1] != '/';) from--;
-    return json_stringn(path + from, to - from);
+    size_t n;
+    const char *name = sol_path_last(path, &n);
+    return json_stringn(name, n);
 }
 
 /* ---- tensors of the exported file ---- */

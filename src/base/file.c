@@ -398,6 +398,16 @@ sol_status sol_path_check(const char *path, sol_err *err)
     return SOL_OK;
 }
 
+const char *sol_path_last(const char *path, size_t *n)
+{
+    size_t to = strlen(path);
+    while (to > 1 && path[to - 1] == '/') to--;
+    size_t from = to;
+    while (from > 0 && path[from - 1] != '/') from--;
+    *n = to - from;
+    return path + from;
+}
+
 bool sol_file_exists(const char *path)
 {
     return access(path, F_OK) == 0;

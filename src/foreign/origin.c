@@ -23,19 +23,10 @@ static bool is_repo(const char *s)
            !strchr(s, ' ') && !strchr(s, '\\');
 }
 
-static const char *last_part(const char *path, size_t *n)
-{
-    size_t to = strlen(path), from;
-    while (to > 1 && path[to - 1] == '/') to--;
-    for (from = to; from > 0 && path[from - 1] != '/';) from--;
-    *n = to - from;
-    return path + from;
-}
-
 static void name_by_path(sol_origin *o, const char *path)
 {
     size_t n;
-    const char *last = last_part(path, &n);
+    const char *last = sol_path_last(path, &n);
     if (n > 2 || last[0] != '.') TAKE(o->name, last, n);
 }
 
@@ -55,7 +46,7 @@ void sol_origin_set(sol_origin *o, const char *license, const char *base)
 void sol_origin_of_path(sol_source *s, const char *path)
 {
     size_t n;
-    const char *last = last_part(path, &n);
+    const char *last = sol_path_last(path, &n);
     const char *dot = memrchr(last, '.', n);
     TAKE(s->config.origin.name, last, dot && dot > last ? (size_t)(dot - last) : n);
 }
