@@ -41,6 +41,7 @@ FAMILIES = {
     "qwen3": ("Qwen3", dict(head_dim=8, tie_word_embeddings=False)),
     "qwen3-tied": ("Qwen3", dict(head_dim=4, tie_word_embeddings=True)),
     "smollm3": ("SmolLM3", dict(num_hidden_layers=5)),
+    "bitnet": ("BitNet", dict(hidden_act="silu", tie_word_embeddings=True)),
 }
 
 

@@ -13,7 +13,7 @@ enum { B = 2, T = 24, PROJECTIONS = 4 };
 #define ROOT "tests/golden/families/"
 
 static const char *const names[] = {"llama", "mistral",    "mistral-null", "qwen2",
-                                    "qwen3", "qwen3-tied", "smollm3"};
+                                    "qwen3", "qwen3-tied", "smollm3",      "bitnet"};
 enum { N = sizeof names / sizeof *names };
 
 static sol_ctx *ctx;

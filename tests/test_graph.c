@@ -421,12 +421,13 @@ static void check_direction(const sol_model_config *c, int64_t batch, int64_t se
     sol_model_free(&m);
 }
 
-START_TEST(biases_and_norms_of_heads)
+START_TEST(biases_and_further_norms)
 {
     sol_model_config c = tiny_config();
-    for (int flags = 1; flags < 4; flags++) {
+    for (int flags = 1; flags < 8; flags++) {
         c.qkv_bias = flags & 1;
         c.qk_norm = flags & 2;
+        c.sub_norm = flags & 4;
         check_direction(&c, 2, 9);
     }
 }
@@ -560,6 +561,7 @@ START_TEST(gradients_block_by_block)
         sol_model_config c = tiny_config();
         c.tie_word_embeddings = i % 2 == 0;
         c.qkv_bias = c.qk_norm = i % 3 == 0;
+        c.sub_norm = i % 2;
         sol_model *f32 = random_model(&c), *m;
         int32_t tokens[64], targets[64];
         double want_loss, loss;
@@ -687,7 +689,7 @@ SOL_TEST_MAIN("graph", tcase_add_test(tc, logits_match_pytorch);
               tcase_add_test(tc, bf16_compute); tcase_add_test(tc, a_step_allocates_nothing);
               tcase_add_test(tc, micro_batches_add_up_to_the_large_batch);
               tcase_add_test(tc, documents_do_not_see_each_other); tcase_add_test(tc, odd_shapes);
-              tcase_add_test(tc, biases_and_norms_of_heads);
+              tcase_add_test(tc, biases_and_further_norms);
               tcase_add_test(tc, windows_and_layers_without_rope);
               tcase_add_test(tc, quantized_layers_are_straight_through);
               tcase_add_test(tc, bf16_parameters_compute_as_their_values);

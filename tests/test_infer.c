@@ -288,7 +288,7 @@ START_TEST(float_activations_equal_the_latent_network)
 }
 END_TEST
 
-/* Biases of q, k and v, norms of heads, windows, layers without RoPE: every form of a network
+/* Biases of q, k and v, norms of heads and before o and down, windows, layers without RoPE: every form of a network
  * computes what the training graph does, also where the quantizer has biases of its own. */
 START_TEST(what_families_have)
 {
@@ -301,6 +301,7 @@ START_TEST(what_families_have)
         spec.method = methods[k % 3] ? sol_quantizer_find(methods[k % 3]) : NULL;
         c.qkv_bias = k / 3 != 0;
         c.qk_norm = k / 3 != 1;
+        c.sub_norm = k % 2 == 0;
         c.sliding_window = k % 2 ? 5 : 0;
         c.no_rope_layer_interval = k % 4 ? 2 : 0;
         f.model = make_model(f.ctx, &c, SOL_F32);

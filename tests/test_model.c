@@ -112,24 +112,29 @@ START_TEST(optional_parameters)
         {SOL_ROLE_K_BIAS, "model.layers.2.self_attn.k_proj.bias", "blk.2.attn_k.bias", 2 * 64},
         {SOL_ROLE_V_BIAS, "model.layers.2.self_attn.v_proj.bias", "blk.2.attn_v.bias", 2 * 64},
         {SOL_ROLE_Q_NORM, "model.layers.2.self_attn.q_norm.weight", "blk.2.attn_q_norm.weight", 64},
-        {SOL_ROLE_K_NORM, "model.layers.2.self_attn.k_norm.weight", "blk.2.attn_k_norm.weight",
-         64}};
-    for (int flags = 0; flags < 4; flags++) {
+        {SOL_ROLE_K_NORM, "model.layers.2.self_attn.k_norm.weight", "blk.2.attn_k_norm.weight", 64},
+        {SOL_ROLE_ATTN_SUB_NORM, "model.layers.2.self_attn.attn_sub_norm.weight",
+         "blk.2.attn_sub_norm.weight", 4 * 64},
+        {SOL_ROLE_FFN_SUB_NORM, "model.layers.2.mlp.ffn_sub_norm.weight",
+         "blk.2.ffn_sub_norm.weight", 768}};
+    static const int flag[] = {1, 1, 1, 2, 2, 4, 4};
+    for (int flags = 0; flags < 8; flags++) {
         sol_model_config c = named("embedded");
         c.qkv_bias = flags & 1;
         c.qk_norm = flags & 2;
+        c.sub_norm = flags & 4;
         sol_model *m;
         ck_ok(sol_model_create(&m, &c, SOL_F32, err));
         sol_model_init_random(NULL, m, 1);
-        ck_assert_int_eq(m->n_block, 9 + (flags & 1 ? 3 : 0) + (flags & 2 ? 2 : 0));
+        ck_assert_int_eq(m->n_block, 9 + (flags & 1 ? 3 : 0) + (flags & 2 ? 2 : 0) + (flags & 4 ? 2 : 0));
         ck_assert_ptr_null(sol_model_by_role(m, -1, SOL_ROLE_HEAD));
         ck_assert_ptr_eq(sol_model_head(m), sol_model_embedding(m));
-        for (int i = 0; i < 5; i++) {
+        for (int i = 0; i < 7; i++) {
             const sol_param *p = sol_model_by_role(m, 2, want[i].role);
             char name[SOL_PARAM_NAME];
             bool bias = i < 3;
             ck_assert_ptr_eq(p, sol_model_param(m, want[i].name));
-            ck_assert_int_eq(p != NULL, flags >> !bias & 1);
+            ck_assert_int_eq(p != NULL, (flags & flag[i]) != 0);
             if (!p) continue;
             ck_assert(p->rows == 1 && p->cols == want[i].n && sol_param_is_vector(p) &&
                       !p->quantized && p->layer == 2);

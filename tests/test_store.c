@@ -98,7 +98,8 @@ static void check_same_config(const sol_model_config *a, const sol_model_config 
     ck_assert_int_eq(a->head_dim, b->head_dim);
     ck_assert_int_eq(a->max_position_embeddings, b->max_position_embeddings);
     ck_assert_int_eq(a->tie_word_embeddings, b->tie_word_embeddings);
-    ck_assert(a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm && a->family == b->family);
+    ck_assert(a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm);
+    ck_assert(a->sub_norm == b->sub_norm && a->family == b->family);
     ck_assert_int_eq(a->sliding_window, b->sliding_window);
     ck_assert_int_eq(a->no_rope_layer_interval, b->no_rope_layer_interval);
     ck_assert_int_eq(a->bos_token_id, b->bos_token_id);
@@ -120,6 +121,7 @@ START_TEST(checkpoint_round_trip)
         sol_model_config config = small_config(k & 2, k & 1);
         config.qkv_bias = k & 1;
         config.qk_norm = k & 2;
+        config.sub_norm = k & 1;
         config.family = (sol_family)k;
         config.sliding_window = 5 * (k & 1);
         config.no_rope_layer_interval = k & 2;
@@ -265,6 +267,7 @@ START_TEST(packed_round_trip)
         sol_dtype named;
         config.qkv_bias = k >= 2;
         config.qk_norm = k >= 3;
+        config.sub_norm = k >= 4;
         ck_ok(sol_embed_type_from_name(sol_dtype_name(types[k % 5]), &named, err));
         ck_assert_int_eq(named, types[k % 5]);
         make_checkpoint(&a, config, k == 5 ? SOL_BF16 : SOL_F32);

@@ -442,6 +442,11 @@ static sol_status check_family(const gguf_writer *w, sol_err *err)
             err, SOL_ERR_UNSUPPORTED,
             "%s: llama.cpp knows no llama3 scaling of RoPE in %s models: use --format safetensors",
             w->view.path, f->model_type);
+    if (f->has & SOL_FAMILY_SUB_NORM && !c->tie_word_embeddings)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "%s: llama.cpp takes the embedding of a %s model for its head, this one "
+                        "has another: use --format safetensors",
+                        w->view.path, f->model_type);
     if (f->has & SOL_FAMILY_NOPE)
         for (int64_t i = 0; i < c->num_hidden_layers; i++)
             if (sol_layer_has_rope(c, i) != ((i + 1) % SOL_GGUF_NO_ROPE_INTERVAL != 0))

@@ -18,6 +18,7 @@ typedef enum key_want {
     TRUE,
     ATTENTION_SCALE, /* 0, or 1 / sqrt(head_dim) */
     WINDOW,          /* 0, or no smaller than the context, or of a family that has windows */
+    SILU,
     SCALING_TYPE,
     SCALING_FACTOR, /* ONE_OR_0, unless the type of the scaling says what it is for */
     LAYOUT
@@ -45,6 +46,7 @@ static const rule model_rules[] = {
     {"embedding_length", ANYTHING},
     {"embedding_scale", ONE_OR_0},
     {"feed_forward_length", ANYTHING},
+    {"hidden_act", SILU},
     {"logit_scale", ONE_OR_0},
     {"pooling_type", ANYTHING}, /* of embeddings */
     {"residual_scale", ONE_OR_0},
@@ -125,6 +127,7 @@ static bool satisfies(const sol_gguf *g, const sol_model_config *c, const sol_gg
     case WINDOW:
         return is_nothing(v) || c->sliding_window ||
                (sol_gguf_real(v, &x) && x >= (double)c->max_position_embeddings);
+    case SILU: return is_text(v, "silu");
     case SCALING_TYPE: return is_text(v, "none") || is_text(v, "linear");
     case LAYOUT: return is_text(v, "") || is_text(v, "Meta AI original pth");
     case NOTHING: break;

@@ -248,8 +248,11 @@ static sol_status check_supported(const char *path, const json_t *root,
         return wrong(path, "model_type", type ? type : json_null(), "a name", err);
     *family = sol_family_named(json_string_value(type));
     if (!*family) return sol_family_refuse(path, "model_type", json_string_value(type), err);
-    const char *key;
-    json_t *v;
+    const char *key = "hidden_act";
+    json_t *v = json_object_get(root, key);
+    /* Where it is silent, transformers takes relu2 in this class alone. */
+    if ((*family)->has & SOL_FAMILY_SUB_NORM && (!v || json_is_null(v)))
+        return refuse(path, key, v ? v : json_null(), find_meaning(key)->why, err);
     json_object_foreach((json_t *)root, key, v)
     {
         const struct meaning *m = find_meaning(key);
@@ -432,7 +435,7 @@ sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config 
     SOL_TRY(get_int(path, root, "head_dim", head_dim, &c->head_dim, err));
     SOL_TRY(get_int(path, root, "max_position_embeddings", f->positions,
                     &c->max_position_embeddings, err));
-    SOL_TRY(get_real(path, root, "rms_norm_eps", 1e-6, &c->rms_norm_eps, err));
+    SOL_TRY(get_real(path, root, "rms_norm_eps", f->eps, &c->rms_norm_eps, err));
     SOL_TRY(get_bool(path, root, "tie_word_embeddings", &c->tie_word_embeddings, err));
     SOL_TRY(read_rope(path, root, c, note, err));
     SOL_TRY(read_window(path, root, f, c, err));

@@ -107,6 +107,7 @@ static sol_status check_rows(const sol_net *net, const sol_row *rows, int64_t n,
 typedef struct row_args {
     const sol_net *net;
     const float *norm;
+    int64_t width; /* of a row that is normed */
     const float *x;
     float *y;
 } row_args;
@@ -114,10 +115,11 @@ typedef struct row_args {
 static void norm_tile(void *arg, int64_t i, int thread)
 {
     const row_args *a = arg;
-    int64_t C = a->net->config.hidden_size;
+    const float *x = a->x + i * a->width;
+    float *y = a->y + i * a->width;
     (void)thread;
-    a->net->ctx->kernels.train_ops.rmsnorm(a->x + i * C, a->norm,
-                                           (float)a->net->config.rms_norm_eps, C, a->y + i * C);
+    a->net->ctx->kernels.train_ops.rmsnorm(x, a->norm, (float)a->net->config.rms_norm_eps, a->width,
+                                           y);
 }
 
 static void add_tile(void *arg, int64_t i, int thread)
@@ -139,8 +141,17 @@ static void swiglu_tile(void *arg, int64_t i, int thread)
 
 static void norm_rows(const sol_net *net, const float *norm, const float *x, int64_t n, float *y)
 {
-    row_args a = {.net = net, .norm = norm, .x = x, .y = y};
+    row_args a = {.net = net, .norm = norm, .width = net->config.hidden_size, .x = x, .y = y};
     sol_pool_run(net->ctx->pool, n, norm_tile, &a);
+}
+
+/* In place, what o or down reads, where the model norms it. */
+static void sub_norm_rows(const sol_net *net, int64_t layer, sol_role role, int64_t n, float *x)
+{
+    const float *norm = net->layers[layer].vector[role];
+    int64_t width = sol_dim_size(&net->config, sol_param_rows[role].cols);
+    row_args a = {.net = net, .norm = norm, .width = width, .x = x, .y = x};
+    if (norm) sol_pool_run(net->ctx->pool, n, norm_tile, &a);
 }
 
 /* x += h */
@@ -197,11 +208,13 @@ static int64_t layer_forward(const sol_net *net, int64_t layer, const forward_ro
     net_attention(net, layer, r->row, n);
     if (layer + 1 == net->config.num_hidden_layers) n = keep_wanted(s, &net->config, r);
     if (n == 0) return 0;
+    sub_norm_rows(net, layer, SOL_ROLE_ATTN_SUB_NORM, n, s->att);
     linear(net, layer, NET_O, s->att, n, s->h);
     add_rows(net, n);
     norm_rows(net, l->vector[SOL_ROLE_POST_NORM], s->x, n, s->h);
     linear(net, layer, NET_GATE_UP, s->h, n, s->gate_up);
     sol_pool_run(net->ctx->pool, n, swiglu_tile, &a);
+    sub_norm_rows(net, layer, SOL_ROLE_FFN_SUB_NORM, n, s->act);
     linear(net, layer, NET_DOWN, s->act, n, s->h);
     add_rows(net, n);
     return n;

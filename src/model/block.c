@@ -92,14 +92,18 @@ sol_var sol_block_heads(const sol_block *b, int64_t layer, sol_var x)
         rotate(b, layer, head_rows(b, layer, SOL_ROLE_K, SOL_ROLE_K_BIAS, SOL_ROLE_K_NORM, x));
     sol_var v = head_rows(b, layer, SOL_ROLE_V, SOL_ROLE_V_BIAS, SOL_ROLES, x);
     if (b->qkv && layer == b->watched) memcpy(b->qkv, (sol_var[]){q, k, v}, 3 * sizeof *b->qkv);
-    return sol_attention(b->t, q, k, v, b->in->doc_start, &shape, b->compute);
+    sol_var heads = sol_attention(b->t, q, k, v, b->in->doc_start, &shape, b->compute);
+    if (!b->config->sub_norm) return heads;
+    if (b->compute != SOL_F32) heads = sol_cast(b->t, heads, SOL_F32);
+    return sol_block_norm(b, layer, SOL_ROLE_ATTN_SUB_NORM, heads);
 }
 
 sol_var sol_block_gated(const sol_block *b, int64_t layer, sol_var x)
 {
     sol_var gate = sol_block_project(b, layer, SOL_ROLE_GATE, x, b->compute);
     sol_var up = sol_block_project(b, layer, SOL_ROLE_UP, x, b->compute);
-    return sol_swiglu(b->t, gate, up, b->compute);
+    if (!b->config->sub_norm) return sol_swiglu(b->t, gate, up, b->compute);
+    return sol_block_norm(b, layer, SOL_ROLE_FFN_SUB_NORM, sol_swiglu(b->t, gate, up, SOL_F32));
 }
 
 sol_var sol_block_record(const sol_block *b, int64_t layer, sol_var x)

@@ -16,7 +16,8 @@ enum {
     QK_NORM = SOL_FAMILY_QK_NORM,
     WINDOW = SOL_FAMILY_WINDOW,
     NOPE = SOL_FAMILY_NOPE,
-    ROPE_TABLE = SOL_FAMILY_ROPE_TABLE
+    ROPE_TABLE = SOL_FAMILY_ROPE_TABLE,
+    SUB_NORM = SOL_FAMILY_SUB_NORM
 };
 
 const sol_family_row sol_families[SOL_FAMILIES] = {
@@ -55,6 +56,7 @@ void sol_family_apply(const sol_family_row *f, sol_model_config *c)
     c->family = f->family;
     c->qkv_bias = f->has & SOL_FAMILY_QKV_BIAS;
     c->qk_norm = f->has & SOL_FAMILY_QK_NORM;
+    c->sub_norm = f->has & SOL_FAMILY_SUB_NORM;
 }
 
 sol_status sol_family_check(const sol_model_config *c, sol_err *err)
@@ -67,6 +69,7 @@ sol_status sol_family_check(const sol_model_config *c, sol_err *err)
     } rows[] = {
         {"biases of q, k and v", SOL_FAMILY_QKV_BIAS, c->qkv_bias, true},
         {"norms of q and k", SOL_FAMILY_QK_NORM, c->qk_norm, true},
+        {"norms before o_proj and down_proj", SOL_FAMILY_SUB_NORM, c->sub_norm, true},
         {"a sliding window", SOL_FAMILY_WINDOW, c->sliding_window != 0, false},
         {"layers without RoPE", SOL_FAMILY_NOPE, c->no_rope_layer_interval != 0, false},
     };
@@ -79,6 +82,12 @@ sol_status sol_family_check(const sol_model_config *c, sol_err *err)
             return sol_fail(err, SOL_ERR_UNSUPPORTED, "lacks %s, which every %s model has",
                             rows[i].what, f->model_type);
     }
+    int64_t heads = c->num_attention_heads * c->head_dim;
+    if (c->sub_norm && heads != c->hidden_size)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "has heads of %lld numbers and a hidden_size of %lld, which are one in a "
+                        "%s model",
+                        (long long)heads, (long long)c->hidden_size, f->model_type);
     return SOL_OK;
 }
 

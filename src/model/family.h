@@ -30,7 +30,8 @@ enum {
     SOL_FAMILY_QK_NORM = 2,    /* q and k are normed by head */
     SOL_FAMILY_WINDOW = 4,     /* sliding_window counts, in every layer */
     SOL_FAMILY_NOPE = 8,       /* layers may be without RoPE */
-    SOL_FAMILY_ROPE_TABLE = 16 /* llama.cpp reads rope_freqs.weight */
+    SOL_FAMILY_ROPE_TABLE = 16, /* llama.cpp reads rope_freqs.weight */
+    SOL_FAMILY_SUB_NORM = 32    /* what o and down read is normed */
 };
 
 typedef struct sol_family_row {
@@ -41,7 +42,7 @@ typedef struct sol_family_row {
     int has; /* SOL_FAMILY_* */
     /* where config.json is silent; head_dim 0: hidden_size / heads, window 0: none */
     int64_t head_dim;
-    double theta;
+    double theta, eps; /* of RoPE; of norms */
     int64_t positions, window;
     bool tied;
 } sol_family_row;

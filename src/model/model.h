@@ -51,6 +51,7 @@ struct sol_model_config {
     bool tie_word_embeddings;
     bool qkv_bias;          /* q, k and v have a bias */
     bool qk_norm;           /* q and k are normed, each head by itself, before they are rotated */
+    bool sub_norm;          /* what o and down read is normed (SubLN, as in BitNet) */
     int64_t sliding_window; /* a token sees itself and the sliding_window - 1 ones before it; 0: all
                              * of its document */
     int64_t no_rope_layer_interval; /* every so many layers one, the last of them, without RoPE; 0:

@@ -76,6 +76,7 @@ static const field model_fields[] = {
     FIELD("tie_word_embeddings", FIELD_BOOL, tie_word_embeddings),
     FIELD("qkv_bias", FIELD_FLAG, qkv_bias),
     FIELD("qk_norm", FIELD_FLAG, qk_norm),
+    FIELD("sub_norm", FIELD_FLAG, sub_norm),
     FIELD("sliding_window", FIELD_COUNT, sliding_window),
     FIELD("no_rope_layer_interval", FIELD_COUNT, no_rope_layer_interval),
     FIELD("bos_token_id", FIELD_ID, bos_token_id),

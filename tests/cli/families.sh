@@ -20,7 +20,7 @@ quant: {granularity: per_channel}
 train: {steps: 2, batch: 2, seq: 16}
 run: {dir: $dir/run}
 END
-for family in mistral qwen2 qwen3 smollm3; do
+for family in mistral qwen2 qwen3 smollm3 bitnet; do
     rm -rf "$dir/run" "$dir/m.h5" "$dir/p.h5" "$dir/m.gguf" "$dir/hf" "$dir/again.h5"
     expect 0 "" "$SOLERA" import "$golden/$family" --tokenizer "$t" -o "$dir/m.h5"
     same_ids "$dir/m.h5"
@@ -57,6 +57,21 @@ refused "model_type is 'newest', which is not known here: a model of llama, mist
 refused "attention_bias is true" 's/"attention_bias": false/"attention_bias": true/'
 refused "sliding_window is 4" 's/"sliding_window": null/"sliding_window": 4/; s/\(use_.*\)false/\1true/'
 refused "k_norm.weight: is not a parameter of the model" 's/"qwen3"/"llama"/'
+
+# A bitnet model: what its class means where config.json is silent, and the one thing that it must
+# say; a head of its own has no place in GGUF.
+silent() { # sed command: scores of $golden/bitnet with another config.json
+    rm -rf "$dir/bad" "$dir/b.h5"
+    cp -r "$golden/bitnet" "$dir/bad"
+    sed "$1" "$golden/bitnet/config.json" >"$dir/bad/config.json"
+    expect 0 "" "$SOLERA" import "$dir/bad" --tokenizer "$t" -o "$dir/b.h5"
+    "$SOLERA" score "$dir/b.h5" --ids "$golden/qwen3/ids.txt" >"$dir/$2" || fail "score $2"
+}
+silent '' scores.said
+silent '/rms_norm_eps/d; /rope_parameters/,/}/d' scores.silent
+cmp "$dir/scores.said" "$dir/scores.silent" || fail "a silent bitnet model computes otherwise"
+sed '/hidden_act/d' "$golden/bitnet/config.json" >"$dir/bad/config.json"
+expect 2 "hidden_act is null: only silu is computed" "$SOLERA" import "$dir/bad" -o "$dir/bad.h5"
 
 # The same of GGUF, under a name of as many bytes.
 "$SOLERA" import "$golden/qwen3" -o "$dir/q.h5" 2>"$dir/err" || fail "$(cat "$dir/err")"
