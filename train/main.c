@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "program.h"
+#include "ranks.h"
 #include "run_model.h"
 
 /* A reader that closed our stdout has seen enough. */
@@ -70,22 +71,8 @@ static sol_status unknown_verb(const char *word, sol_err *err)
                            word);
 }
 
-/* Several processes that each do the whole would only be in each other's way. */
-static sol_status refuse_ranks(sol_program *p, sol_err *err)
-{
-    sol_dist *dist;
-    if (p->verb->ranks || !p->verb->words || !sol_dist_launched()) return SOL_OK;
-    SOL_TRY(sol_program_dist(p, &dist, err));
-    if (sol_dist_size(dist) == 1) return SOL_OK;
-    sol_status st = sol_fail(err, SOL_ERR_USAGE,
-                             "runs in one process, not on %d ranks: mpirun is for solera train",
-                             sol_dist_size(dist));
-    return sol_dist_agree(dist, st, err);
-}
-
 static sol_status start_verb(sol_program *p, void *args, sol_err *err)
 {
-    SOL_TRY(refuse_ranks(p, err));
     SOL_TRY(sol_program_choose_kernels(p, err));
     if (p->verb->takes_model) SOL_TRY(sol_program_find_model(p, err));
     return p->verb->run(p, args, err);
@@ -99,9 +86,10 @@ static sol_status run_verb(sol_program *p, int argc, char **argv, sol_err *err)
     if (!name || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) name = "version";
     p->verb = sol_verb_find(name);
-    if (!p->verb) return unknown_verb(name, err);
+    if (!p->verb) return sol_ranks_join(p, unknown_verb(name, err), err);
     sol_status st = sol_alloc_array(&args, 1, p->verb->args_size, err);
     if (st == SOL_OK) st = sol_args_parse(p, argc > 2 ? argc - 2 : 0, argv + 2, args, &help, err);
+    if (st != SOL_OK || (p->verb->words && !help)) st = sol_ranks_join(p, st, err);
     if (st == SOL_OK && help)
         sol_verb_usage(p->verb, stdout);
     else if (st == SOL_OK)

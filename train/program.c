@@ -277,6 +277,8 @@ sol_status sol_program_dist(sol_program *p, sol_dist **dist, sol_err *err)
     if (sol_dist_rank(p->dist) == 0) return st;
     p->log = (sol_log){0};
     p->terminal = p->color = false;
+    if (!freopen("/dev/null", "w", stdout) && st == SOL_OK)
+        st = sol_fail_errno(err, "/dev/null", "cannot open");
     return st;
 }
 

@@ -136,7 +136,7 @@ sol_status sol_program_choose_kernels(sol_program *p, sol_err *err);
 /* The context for -t and p->features, made at the first call; owned by the program. */
 sol_status sol_program_ctx(sol_program *p, sol_ctx **ctx, sol_err *err);
 /* The ranks of the job, started at the first call; owned by the program. Ranks other than the first
- * are silent from then on. */
+ * are silent from then on, on stdout, too. */
 sol_status sol_program_dist(sol_program *p, sol_dist **dist, sol_err *err);
 
 /* The live line: on a terminal drawn over itself (at most 10 times a second unless `now`),

@@ -1,45 +1,10 @@
-/* What the ranks of a job compare before step 1, called by trainer_open.c: program, job, data and
- * teacher must be the same, and the threads of a machine should have a processor each. */
+/* What the ranks of a job compare before step 1, called by trainer_open.c: job, data and teacher
+ * must be the same, and the threads of a machine should have a processor each. */
+#include "ranks.h"
 #include "trainer.h"
 
-#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
-
-typedef struct likeness {
-    uint64_t program, data, tokenizer, eval, teacher;
-} likeness;
-
-static uint64_t text_digest(const char *text)
-{
-    uint64_t h = SOL_FNV_START;
-    return sol_fnv1a(h, text, strlen(text));
-}
-
-/* The first thing in which `other` differs; NULL: nothing. */
-static const char *difference(const likeness *mine, const likeness *other)
-{
-    if (mine->program != other->program) return "another version of solera";
-    if (mine->tokenizer != other->tokenizer) return "another tokenizer";
-    if (mine->data != other->data) return "other training data";
-    if (mine->eval != other->eval) return "other evaluation data";
-    if (mine->teacher != other->teacher) return "another teacher";
-    return NULL;
-}
-
-static sol_status compare_ranks(const sol_trainer *t, const likeness *mine, sol_err *err)
-{
-    likeness all[SOL_DIST_MAX];
-    SOL_TRY(sol_dist_gather(t->dist, mine, sizeof *mine, all, err));
-    for (int i = 1; i < sol_dist_size(t->dist); i++) {
-        const char *what = difference(&all[0], &all[i]);
-        if (!what) continue;
-        sol_status st = sol_fail(err, SOL_ERR_CONFIG, "rank %d on %s has %s than rank 0 on %s", i,
-                                 sol_dist_host(t->dist, i), what, sol_dist_host(t->dist, 0));
-        return sol_dist_agree(t->dist, st, err);
-    }
-    return SOL_OK;
-}
 
 /* Rank 0's job as YAML, to all; owned by the caller. */
 static sol_status job_of_first(const sol_trainer *t, char **yaml, sol_err *err)
@@ -73,10 +38,7 @@ static sol_status compare_job(const sol_trainer *t, const char *yaml, sol_err *e
 
 sol_status sol_trainer_compare_jobs(const sol_trainer *t, sol_err *err)
 {
-    char program[64], *yaml = NULL;
-    snprintf(program, sizeof program, "%s %s", SOL_VERSION, sol_build_commit);
-    likeness mine = {.program = text_digest(program)};
-    SOL_TRY(compare_ranks(t, &mine, err));
+    char *yaml = NULL;
     sol_status st = job_of_first(t, &yaml, err);
     if (st == SOL_OK) st = sol_dist_agree(t->dist, compare_job(t, yaml, err), err);
     sol_free(yaml);
@@ -85,11 +47,11 @@ sol_status sol_trainer_compare_jobs(const sol_trainer *t, sol_err *err)
 
 sol_status sol_trainer_compare_files(const sol_trainer *t, sol_err *err)
 {
-    likeness mine = {.data = t->train.digest,
-                     .tokenizer = sol_tokenizer_hash(t->tokenizer),
-                     .eval = t->eval.open ? t->eval.file.digest : 0,
-                     .teacher = t->teacher.digest};
-    return compare_ranks(t, &mine, err);
+    uint64_t eval = t->eval.open ? t->eval.file.digest : 0;
+    SOL_TRY(sol_ranks_compare(t->dist, "another tokenizer", sol_tokenizer_hash(t->tokenizer), err));
+    SOL_TRY(sol_ranks_compare(t->dist, "other training data", t->train.digest, err));
+    SOL_TRY(sol_ranks_compare(t->dist, "other evaluation data", eval, err));
+    return sol_ranks_compare(t->dist, "another teacher", t->teacher.digest, err);
 }
 
 typedef struct share_of_machine {

@@ -57,12 +57,18 @@ bool sol_dist_launched(void)
     return false;
 }
 
-/* How many tasks srun started; 1 without it. */
+/* How many tasks srun started; 0 without it. */
 static long slurm_tasks(void)
 {
     const char *name = getenv("SLURM_STEP_NUM_TASKS") ? "SLURM_STEP_NUM_TASKS" : "SLURM_NTASKS";
-    long n = getenv("SLURM_PROCID") ? number_in(name) : 1;
-    return n > 1 ? n : 1;
+    return getenv("SLURM_PROCID") ? number_in(name) : 0;
+}
+
+long sol_dist_processes(void)
+{
+    long n = number_in("OMPI_COMM_WORLD_SIZE");
+    if (n == 0) n = number_in("PMI_SIZE");
+    return n > 0 ? n : slurm_tasks();
 }
 
 static sol_status open_engine(sol_dist *d, sol_err *err)
@@ -70,20 +76,24 @@ static sol_status open_engine(sol_dist *d, sol_err *err)
     long tasks = slurm_tasks();
     *d = (sol_dist){.engine = &alone, .size = 1};
     if (sol_dist_launched()) return sol_dist_open_mpi(d, err);
-    if (tasks == 1) return SOL_OK;
+    if (tasks <= 1) return sol_dist_reserve(d, err);
     return sol_fail(err, SOL_ERR_USAGE,
                     "Slurm started %ld tasks without MPI, so that each would believe it is alone: "
                     "start them with mpirun or `srun --mpi=pmix`, or one with `srun -n 1`",
                     tasks);
 }
 
-static sol_status learn_hosts(sol_dist *d, sol_err *err)
+sol_status sol_dist_reserve(sol_dist *d, sol_err *err)
 {
-    char mine[SOL_DIST_HOST] = "";
     size_t n = (size_t)d->size;
     SOL_TRY(sol_alloc_array((void **)&d->send, n, sizeof *d->send, err));
     SOL_TRY(sol_alloc_array((void **)&d->recv, n, sizeof *d->recv, err));
-    SOL_TRY(sol_alloc_array((void **)&d->host, n, sizeof *d->host, err));
+    return sol_alloc_array((void **)&d->host, n, sizeof *d->host, err);
+}
+
+static sol_status learn_hosts(sol_dist *d, sol_err *err)
+{
+    char mine[SOL_DIST_HOST] = "";
     gethostname(mine, sizeof mine - 1);
     return sol_dist_gather(d, mine, sizeof mine, d->host, err);
 }

@@ -25,7 +25,13 @@ struct sol_dist {
     char (*host)[SOL_DIST_HOST]; /* [size]; owned */
 };
 
-/* dist_mpi.c. Starts MPI and fills engine, state, rank and size. Fails as sol_dist_open does. */
+/* dist.c. The arrays above, of d->size; the caller frees them by sol_dist_close. */
+sol_status sol_dist_reserve(sol_dist *d, sol_err *err);
+/* How many processes the launcher says that it started; 0: it does not say. */
+long sol_dist_processes(void);
+
+/* dist_mpi.c. Starts MPI, fills engine, state, rank and size, and reserves. Fails as sol_dist_open
+ * does, on all ranks or on none. */
 sol_status sol_dist_open_mpi(sol_dist *d, sol_err *err);
 
 #endif

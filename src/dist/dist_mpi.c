@@ -6,8 +6,6 @@
 
 #include <mpi.h>
 #include <sched.h>
-#include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -135,9 +133,7 @@ static const sol_dist_engine over_mpi = {mpi_start, mpi_wait, mpi_close, mpi_abo
  * of one rank alone. */
 static sol_status check_size(const sol_dist *d, sol_err *err)
 {
-    const char *text = getenv("OMPI_COMM_WORLD_SIZE");
-    if (!text) text = getenv("PMI_SIZE");
-    long launched = text ? strtol(text, NULL, 10) : d->size;
+    long launched = sol_dist_processes();
     if (d->size > SOL_DIST_MAX)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%d ranks are more than %d", d->size,
                         SOL_DIST_MAX);
@@ -146,6 +142,27 @@ static sol_status check_size(const sol_dist *d, sol_err *err)
                     "the launcher started %ld processes, %s knows of this one alone: use the "
                     "launcher of that library",
                     launched, sol_dist_library());
+}
+
+/* Memory for all that a gather needs. */
+static sol_status reserve(sol_dist *d, sol_err *err)
+{
+    size_t n = 2 * (size_t)d->size;
+    SOL_TRY(sol_dist_reserve(d, err));
+    SOL_TRY(sol_alloc_array(&d->state, 1, sizeof(engine_state), err));
+    engine_state *s = d->state;
+    SOL_TRY(
+        sol_grow_array((void **)&s->request, &s->request_capacity, n, sizeof *s->request, err));
+    return sol_grow_array((void **)&s->peer, &s->peer_capacity, n, sizeof *s->peer, err);
+}
+
+/* One status for all, by MPI alone: a rank without memory keeps no other one waiting. */
+static sol_status agree(sol_status st, sol_err *err)
+{
+    int mine = st, worst = st;
+    MPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
+    if (st != SOL_OK || worst == SOL_OK) return st;
+    return sol_fail(err, worst, "another rank: %s", sol_status_text(worst));
 }
 
 sol_status sol_dist_open_mpi(sol_dist *d, sol_err *err)
@@ -157,8 +174,8 @@ sol_status sol_dist_open_mpi(sol_dist *d, sol_err *err)
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_rank(MPI_COMM_WORLD, &d->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &d->size);
-    SOL_TRY(sol_alloc_array(&d->state, 1, sizeof(engine_state), err));
-    return check_size(d, err);
+    sol_status st = check_size(d, err);
+    return agree(st == SOL_OK ? reserve(d, err) : st, err);
 }
 
 #define TEXT_OF(x) #x
@@ -178,14 +195,9 @@ const char *sol_dist_library(void)
 
 #else
 
-#include <stdlib.h>
-
 sol_status sol_dist_open_mpi(sol_dist *d, sol_err *err)
 {
-    const char *size = getenv("OMPI_COMM_WORLD_SIZE");
-    if (!size) size = getenv("PMI_SIZE");
-    if (size && strtol(size, NULL, 10) == 1) return SOL_OK;
-    (void)d;
+    if (sol_dist_processes() == 1) return sol_dist_reserve(d, err);
     return sol_fail(err, SOL_ERR_USAGE,
                     "was started as one of several ranks, but was built without MPI (make MPI=1 "
                     "builds with it)");

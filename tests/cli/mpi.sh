@@ -100,9 +100,35 @@ refused 2 "is not the directory that rank 0 has under this name" sh -c '[ "$OMPI
     "$SOLERA" train "$dir/job.yaml" --set run.dir=unshared --set train.batch=8
 refused 2 "rank 1 on $(uname -n): has another job than rank 0: train.steps: 5 -> 6" sh -c 'exec "$0" "$@" --set train.steps=$((OMPI_COMM_WORLD_RANK + 5))' \
     "$SOLERA" train "$dir/job.yaml" --set train.batch=8
+refused 2 "wants CONFIG.yaml|RUN" "$SOLERA" train
 code=0
 ranks 2 "$SOLERA" inspect killed/run >"$dir/out" 2>"$dir/err" || code=$?
 [ "$code" -eq 2 ] && [ "$(grep -c 'solera inspect: runs in one process, not on 2 ranks' "$dir/err")" -eq 1 ] || fail "inspect on 2 ranks: $(cat "$dir/err")"
+commit=$("$SOLERA" version | sed -n 's/^commit *//p')
+if [ "$commit" != unknown ]; then
+    LC_ALL=C sed "s/$commit/$(echo "$commit" | tr '0-9a-f' '1-9a-f0')/g" "$SOLERA" >"$dir/other"
+    chmod +x "$dir/other"
+    refused 1 "rank 1 on $(uname -n) has another version of solera than rank 0 on $(uname -n)" "$SOLERA" train "$dir/job.yaml" : -n 1 "$dir/other" train "$dir/job.yaml"
+fi
+# Files of one name that differ from rank to rank: here each has a folder of its own.
+mkdir 0 1
+tr a-z b-za <text.txt >1/text.txt
+"$SOLERA" tokenize --tokenizer tokenizer.json --input 1/text.txt -o 1/data.h5 2>/dev/null
+"$SOLERA" train-tokenizer --vocab 280 --input 1/text.txt -o 1/tokenizer.json 2>/dev/null
+"$SOLERA" tokenize --tokenizer 1/tokenizer.json --input 1/text.txt -o 1/own.h5 2>/dev/null
+cp tokenizer.json 0
+cp data.h5 0/data.h5
+cp data.h5 0/own.h5
+unlike() { # TEXT settings...
+    text=$1
+    shift
+    refused 2 "rank 1 on $(uname -n) has $text than rank 0 on $(uname -n)" sh -c 'cd "$OMPI_COMM_WORLD_RANK" && exec "$0" "$@"' "$SOLERA" train "$dir/job.yaml" \
+        --set run.dir="$dir/unlike" --set model.init=random:tiny --set train.batch=8 "$@"
+    [ ! -e unlike ] || fail "a refused job leaves a directory"
+}
+unlike "other training data" --set data.train=data.h5
+unlike "other evaluation data" --set data.eval=data.h5
+unlike "another tokenizer" --set model.tokenizer=tokenizer.json --set data.train=own.h5 --set train.eval_every=0
 expect 2 "Slurm started 2 tasks without MPI" env SLURM_NTASKS=2 SLURM_PROCID=1 "$SOLERA" train "$dir/job.yaml"
 
 # A rank that hangs is named after dist.timeout; SIGUSR1 to mpirun saves and ends with 130.

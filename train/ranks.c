@@ -1,0 +1,52 @@
+/* What the ranks of a program compare, of every verb: called by main before a verb begins, and by
+ * the verbs that run on ranks. */
+#include "ranks.h"
+
+#include <string.h>
+
+sol_status sol_ranks_compare(sol_dist *d, const char *what, uint64_t number, sol_err *err)
+{
+    uint64_t all[SOL_DIST_MAX];
+    SOL_TRY(sol_dist_gather(d, &number, sizeof number, all, err));
+    for (int i = 1; i < sol_dist_size(d); i++) {
+        if (all[i] == all[0]) continue;
+        sol_status st = sol_fail(err, SOL_ERR_CONFIG, "rank %d on %s has %s than rank 0 on %s", i,
+                                 sol_dist_host(d, i), what, sol_dist_host(d, 0));
+        return sol_dist_agree(d, st, err);
+    }
+    return SOL_OK;
+}
+
+sol_status sol_ranks_compare_text(sol_dist *d, const char *what, const char *text, sol_err *err)
+{
+    return sol_ranks_compare(d, what, sol_fnv1a(SOL_FNV_START, text, strlen(text)), err);
+}
+
+/* Several processes that each do the whole would only be in each other's way. */
+static sol_status check_verb(const sol_program *p, sol_err *err)
+{
+    char list[128] = "";
+    if (p->verb->ranks || sol_dist_size(p->dist) == 1) return SOL_OK;
+    for (int i = 0; i < sol_verb_count(); i++)
+        if (sol_verb_at(i)->ranks) {
+            strcat(list, list[0] ? ", " : "");
+            strcat(list, sol_verb_at(i)->name);
+        }
+    return sol_fail(err, SOL_ERR_USAGE, "runs in one process, not on %d ranks: mpirun is for %s",
+                    sol_dist_size(p->dist), list);
+}
+
+sol_status sol_ranks_join(sol_program *p, sol_status st, sol_err *err)
+{
+    sol_dist *d;
+    char build[64];
+    if (!sol_dist_launched()) return st;
+    sol_err why = {0};
+    sol_status opened = sol_program_dist(p, &d, &why);
+    if (opened != SOL_OK) return st != SOL_OK ? st : sol_fail(err, opened, "%s", why.text);
+    if (st == SOL_OK) st = check_verb(p, err);
+    SOL_TRY(sol_dist_agree(d, st, err));
+    snprintf(build, sizeof build, "%s %s", SOL_VERSION, sol_build_commit);
+    SOL_TRY(sol_ranks_compare_text(d, "another version of solera", build, err));
+    return sol_ranks_compare_text(d, "another verb", p->verb->name, err);
+}
