@@ -14,6 +14,7 @@
 #include "calib/soften.h"
 #include "calib/solve.h"
 #include "calib/stage.h"
+#include "calib/windows.h"
 #include "kernels/gemm.h"
 #include "kernels/stored.h"
 #include "quant/codec.h"
@@ -50,14 +51,10 @@ static bool told(const sol_calib *c, const char *phase, int64_t done, int64_t to
 
 /* ---- products outside the tapes ---- */
 
-/* y [n, out] = beta y + x [n, in] W^T, x in the compute type. */
 static void project(const sol_calib *c, const sol_model *block, sol_role which, const void *x,
                     int64_t n, float beta, float *y, int64_t ldy)
 {
-    const sol_param *p = sol_layer_param(block, which);
-    bool bf16 = c->opts.compute == SOL_BF16;
-    sol_operand a = {x, p->cols, false, bf16}, b = {sol_model_f32(block, p), p->cols, true, false};
-    sol_product(c->ctx, bf16, n, p->rows, p->cols, 1, &a, &b, beta, y, ldy, c->scratch);
+    sol_stage_project(c->ctx, block, which, c->opts.compute, x, n, beta, y, ldy, c->scratch);
 }
 
 /* sum += y^T x over n rows; y [n, out], x [n, in] in f32. */
@@ -478,43 +475,19 @@ static sol_status fill_rounded(sol_calib *c, const int32_t *ids, int64_t n, sol_
     return st;
 }
 
-/* Begins both streams with the n tokens ids: x_fp from the embedding, x_q from it as it ships. */
-static sol_status embed(sol_calib *c, const int32_t *ids, int64_t n, sol_err *err)
-{
-    const sol_param *p = sol_model_embedding(c->model);
-    const char *rows = sol_model_at(c->model, p);
-    sol_dtype dtype = c->model->dtype;
-    int64_t C = p->cols;
-    size_t row = (size_t)C * sol_dtype_size(dtype);
-    for (int64_t i = 0; i < n; i++) {
-        if (ids[i] < 0 || ids[i] >= p->rows)
-            return sol_fail(err, SOL_ERR_FORMAT,
-                            "holds the token %d, the model's vocabulary ends at %lld", ids[i],
-                            (long long)p->rows - 1);
-        sol_convert(c->x_fp + i * C, SOL_F32, rows + (size_t)ids[i] * row, dtype, C);
-    }
-    if (c->spec.embed_type != SOL_F32) return fill_rounded(c, ids, n, err);
-    memcpy(c->x_q, c->x_fp, (size_t)(n * C) * sizeof *c->x_q);
-    return SOL_OK;
-}
-
-/* Fills the streams with the hidden states that enter the first block, and doc_start, for windows
- * in the order in which a job with this seed sees them. */
+/* Fills the streams with the hidden states that enter the first block: x_fp from the embedding, x_q
+ * from it as it ships. */
 static sol_status fill_streams(sol_calib *c, const sol_mixture *data, sol_err *err)
 {
-    int64_t T = c->opts.seq, n = all_windows(c);
+    int64_t n = all_windows(c) * c->opts.seq;
+    size_t stream = (size_t)(n * c->model->config.hidden_size);
     int32_t *ids;
-    sol_batcher batcher;
-    SOL_TRY(sol_batcher_init_mixed(&batcher, data, T, c->opts.seed, err));
-    if (sol_batcher_short_stream(&batcher, n) >= 0)
-        return sol_fail(
-            err, SOL_ERR_RANGE,
-            "holds %lld windows of %lld tokens, calibration wants %lld and %lld to measure on",
-            (long long)sol_batcher_windows(&batcher), (long long)T, (long long)c->opts.windows,
-            (long long)c->opts.held_out);
-    SOL_TRY(sol_alloc_array((void **)&ids, (size_t)(n * T), 2 * sizeof *ids, err));
-    sol_batcher_next(&batcher, n, ids, ids + n * T, c->doc_start);
-    sol_status st = embed(c, ids, n * T, err);
+    SOL_TRY(sol_alloc_array((void **)&ids, (size_t)n, 2 * sizeof *ids, err));
+    sol_status st = sol_calib_draw(data, &c->opts, c->model, ids, c->doc_start, c->x_fp, err);
+    if (st == SOL_OK && c->spec.embed_type != SOL_F32)
+        st = fill_rounded(c, ids, n, err);
+    else if (st == SOL_OK)
+        memcpy(c->x_q, c->x_fp, stream * sizeof *c->x_q);
     sol_free(ids);
     return st;
 }

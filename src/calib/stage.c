@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "kernels/gemm.h"
+
 static sol_var weight(void *user, int64_t layer, sol_role which)
 {
     const sol_stage *s = user;
@@ -62,4 +64,13 @@ const void *sol_stage_run(sol_stage *s, const float *x, const int32_t *doc_start
            (size_t)((all - tokens) * C) * sizeof *in); /* windows that there are not */
     sol_tape_run_forward(s->tape);
     return sol_tape_data(s->tape, s->out);
+}
+
+void sol_stage_project(const sol_ctx *ctx, const sol_model *block, sol_role which, sol_dtype compute,
+                       const void *x, int64_t n, float beta, float *y, int64_t ldy, void *scratch)
+{
+    const sol_param *p = sol_model_by_role(block, 0, which);
+    bool bf16 = compute == SOL_BF16;
+    sol_operand a = {x, p->cols, false, bf16}, b = {sol_model_f32(block, p), p->cols, true, false};
+    sol_product(ctx, bf16, n, p->rows, p->cols, 1, &a, &b, beta, y, ldy, scratch);
 }
