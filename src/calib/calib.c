@@ -9,12 +9,12 @@
 
 #include "base/half.h"
 #include "base/num.h"
+#include "calib/draw.h"
 #include "calib/refine.h"
 #include "calib/sizes.h"
 #include "calib/soften.h"
 #include "calib/solve.h"
 #include "calib/stage.h"
-#include "calib/windows.h"
 #include "kernels/gemm.h"
 #include "kernels/stored.h"
 #include "quant/codec.h"

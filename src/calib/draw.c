@@ -1,6 +1,6 @@
-/* Draws windows of a text and looks up their tokens: what enters the first block, for calib.c and
- * sub_norms.c. */
-#include "calib/windows.h"
+/* Draws windows of a text and looks up their tokens: what enters the first block. calib.c
+ * begins its streams with it. */
+#include "calib/draw.h"
 
 #include "kernels/dtype.h"
 

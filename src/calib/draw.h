@@ -1,6 +1,6 @@
 /* The windows that are calibrated on, as hidden states. Internal to calib. */
-#ifndef SOLERA_CALIB_WINDOWS_H
-#define SOLERA_CALIB_WINDOWS_H
+#ifndef SOLERA_CALIB_DRAW_H
+#define SOLERA_CALIB_DRAW_H
 
 #include "calib/calib.h"
 
