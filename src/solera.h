@@ -69,6 +69,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "base/textio.h"
+#include "base/worker.h"
 
 /* dist: the processes of a job. */
 #include "dist/dist.h"

@@ -117,6 +117,29 @@ START_TEST(pool_runs_every_tile_once)
 }
 END_TEST
 
+static void add_one(void *arg)
+{
+    ++*(int *)arg;
+}
+
+START_TEST(worker_does_one_thing_at_a_time)
+{
+    sol_worker *w;
+    int done = 0;
+    ck_ok(sol_worker_create(&w, err));
+    sol_worker_wait(w); /* for nothing */
+    for (int i = 0; i < 1000; i++) {
+        sol_worker_start(w, add_one, &done);
+        sol_worker_wait(w);
+        ck_assert_int_eq(done, i + 1);
+    }
+    sol_worker_start(w, add_one, &done);
+    sol_worker_free(&w);
+    ck_assert_int_eq(done, 1001);
+    ck_assert_ptr_null(w);
+}
+END_TEST
+
 START_TEST(replace_is_atomic)
 {
     char dir[64], path[96], *data;
@@ -417,6 +440,7 @@ SOL_TEST_MAIN(
     tcase_add_test(tc, half_round_trip); tcase_add_test(tc, f16_rounds_to_nearest_even);
     tcase_add_test(tc, convert_as_single_numbers); tcase_add_test(tc, philox_known_answers);
     tcase_add_test(tc, permute_is_a_permutation); tcase_add_test(tc, pool_runs_every_tile_once);
-    tcase_add_test(tc, replace_is_atomic); tcase_add_test(tc, replacement_is_locked);
-    tcase_add_test(tc, replacement_keeps_permissions); tcase_add_test(tc, causes_of_the_system);
-    tcase_add_test(tc, errors_are_one_line_of_text); tcase_add_test(tc, status_names_and_nearest))
+    tcase_add_test(tc, worker_does_one_thing_at_a_time); tcase_add_test(tc, replace_is_atomic);
+    tcase_add_test(tc, replacement_is_locked); tcase_add_test(tc, replacement_keeps_permissions);
+    tcase_add_test(tc, causes_of_the_system); tcase_add_test(tc, errors_are_one_line_of_text);
+    tcase_add_test(tc, status_names_and_nearest))

@@ -535,13 +535,22 @@ typedef struct collector {
     float *grads;
     int parts;
     double loss;
+    bool late;           /* takes the gradients of a block when the next one has been handed out */
+    sol_graph_part last; /* not taken yet; n 0: none */
 } collector;
+
+static void take(collector *c, const sol_graph_part *part)
+{
+    memcpy(c->grads + c->m->params[part->first].offset, part->grads,
+           (size_t)part->n_elements * sizeof(float));
+}
 
 static void collect(void *user, const sol_graph_part *part)
 {
     collector *c = user;
-    memcpy(c->grads + c->m->params[part->first].offset, part->grads,
-           (size_t)part->n_elements * sizeof(float));
+    const sol_graph_part *complete = c->late ? &c->last : part;
+    if (complete->n) take(c, complete);
+    c->last = *part;
     /* The parameters are not needed any more: spoiled here, they must not change what follows. */
     for (int i = part->first; i < part->first + part->n; i++) {
         const sol_param *p = &c->m->params[i];
@@ -557,7 +566,7 @@ static void collect(void *user, const sol_graph_part *part)
 START_TEST(gradients_block_by_block)
 {
     const sol_quant_spec *const specs[] = {NULL, sherry(), tequila()};
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < 24; i++) {
         sol_model_config c = tiny_config();
         c.tie_word_embeddings = i % 2 == 0;
         c.qkv_bias = c.qk_norm = i % 3 == 0;
@@ -570,18 +579,21 @@ START_TEST(gradients_block_by_block)
         ck_ok(sol_model_create(&m, &c, i % 4 / 2 ? SOL_BF16 : SOL_F32, err));
         sol_convert(m->data, m->dtype, f32->data, SOL_F32, m->n_elements);
         sol_graph_opts o = {.batch = 2, .seq = 32, .activation_checkpoints = i % 3 != 0};
-        float *want = step(m, specs[i / 4], some_mix, o, 2, tokens, targets, NULL, &want_loss);
-        collector got = {.m = m};
+        const sol_quant_spec *spec = specs[i % 12 / 4];
+        float *want = step(m, spec, some_mix, o, 2, tokens, targets, NULL, &want_loss);
+        collector got = {.m = m, .late = i >= 12};
         ck_ok(sol_alloc_array((void **)&got.grads, (size_t)m->n_elements, sizeof(float), err));
         o.by_layer = true;
+        o.in_turns = got.late;
         sol_ctx *ctx = make_ctx(1);
         sol_graph *g;
-        ck_ok(sol_graph_create(&g, ctx, m, specs[i / 4], &o, err));
+        ck_ok(sol_graph_create(&g, ctx, m, spec, &o, err));
         ck_assert_ptr_null(sol_graph_grads(g));
         sol_graph_on_gradients(g, collect, &got);
         sol_graph_begin_step(g, some_mix, 1);
         uint64_t before = sol_alloc_count();
         sol_graph_accumulate(g, tokens, targets, NULL, 0.125f, &loss, &n);
+        take(&got, &got.last);
         ck_assert_uint_eq(sol_alloc_count(), before);
         ck_assert_double_eq(loss, want_loss);
         ck_assert_double_eq(got.loss, want_loss);
@@ -593,6 +605,47 @@ START_TEST(gradients_block_by_block)
         sol_free(want);
         sol_model_free(&m);
         sol_model_free(&f32);
+    }
+}
+END_TEST
+
+/* The gradients of the whole model, too, are handed out in these parts, complete, in the last
+ * micro-batch of a step; those of a method with a backward of its own behind it. */
+START_TEST(gradients_of_the_whole_in_parts)
+{
+    const sol_quant_spec *const specs[] = {NULL, sherry(), tequila()};
+    for (int i = 0; i < 12; i++) {
+        sol_model_config c = tiny_config();
+        c.tie_word_embeddings = i % 2 == 0;
+        sol_model *m = random_model(&c), *again = random_model(&c);
+        int32_t tokens[64], targets[64];
+        double loss;
+        int64_t n;
+        random_tokens(9, c.vocab_size, 64, tokens, targets);
+        sol_graph_opts o = {.batch = 2, .seq = 32, .activation_checkpoints = i % 4 < 2};
+        sol_graph *plain, *g;
+        sol_ctx *ctx = make_ctx(1);
+        ck_ok(sol_graph_create(&plain, ctx, m, specs[i / 4], &o, err));
+        ck_ok(sol_graph_create(&g, ctx, again, specs[i / 4], &o, err));
+        collector got = {.m = again};
+        ck_ok(sol_alloc_array((void **)&got.grads, (size_t)m->n_elements, sizeof(float), err));
+        sol_graph_begin_step(plain, some_mix, 2);
+        sol_graph_begin_step(g, some_mix, 2);
+        for (int micro = 0; micro < 2; micro++) {
+            sol_graph_accumulate(plain, tokens, targets, NULL, 0.125f, &loss, &n);
+            if (micro == 1) sol_graph_on_gradients(g, collect, &got);
+            sol_graph_accumulate(g, tokens, targets, NULL, 0.125f, &loss, &n);
+        }
+        ck_assert_int_eq(got.parts, 5);
+        size_t bytes = (size_t)m->n_elements * sizeof(float);
+        ck_assert_mem_eq(got.grads, sol_graph_grads(plain), bytes);
+        ck_assert_mem_eq(sol_graph_grads(g), sol_graph_grads(plain), bytes);
+        sol_graph_free(&plain);
+        sol_graph_free(&g);
+        sol_ctx_free(&ctx);
+        sol_free(got.grads);
+        sol_model_free(&m);
+        sol_model_free(&again);
     }
 }
 END_TEST
@@ -693,5 +746,7 @@ SOL_TEST_MAIN("graph", tcase_add_test(tc, logits_match_pytorch);
               tcase_add_test(tc, windows_and_layers_without_rope);
               tcase_add_test(tc, quantized_layers_are_straight_through);
               tcase_add_test(tc, bf16_parameters_compute_as_their_values);
-              tcase_add_test(tc, gradients_block_by_block); tcase_add_test(tc, steps_of_one_batch);
+              tcase_add_test(tc, gradients_block_by_block);
+              tcase_add_test(tc, gradients_of_the_whole_in_parts);
+              tcase_add_test(tc, steps_of_one_batch);
               tcase_add_test(tc, plan_counts_and_checkpoints_save))

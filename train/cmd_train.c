@@ -124,6 +124,7 @@ const sol_verb sol_verb_train = {
         "checkpoints and study records\n"
         "  exchange                with several ranks: the share of the step's time that rank 0 "
         "waits for the others\n"
+        "  exchange_hidden         the share in which gradients are exchanged while it computes\n"
         "and in the first line of a process what computes it and those behind it:\n"
         "  version commit          of solera\n"
         "  tier features threads   kernels, what they use of the processor, how many threads\n"

@@ -228,6 +228,7 @@ static sol_status share_lanes(const sol_config *c, int ranks, sol_job_cut *cut, 
     cut->in_parts = c->optim.fused || cut->lanes > 1;
     cut->by_layer = cut->in_parts && cut->own * cut->micro == 1 && !learns && c->study.every == 0 &&
                     c->distill.grad_norms == 0;
+    cut->in_turns = cut->by_layer && ranks > 1;
     return SOL_OK;
 }
 

@@ -44,6 +44,7 @@ typedef struct sol_job_cut {
     int64_t own;   /* lanes of a rank */
     bool in_parts; /* gradients are reduced by layer: with several lanes, and with optim.fused */
     bool by_layer; /* the graph, too: a rank has one micro-batch, nobody wants all gradients */
+    bool in_turns; /* and those of a block travel while those of the next one are made */
 } sol_job_cut;
 /* Of a job whose train.lanes is set, among ranks; 0 stands for 1. SOL_ERR_CONFIG: the lanes do not
  * share the windows of a step, or the ranks not the lanes, with what would. */

@@ -59,5 +59,6 @@ size_t sol_step_record_json(const sol_step_record *r, char *out)
     if (r->skipped) n += (size_t)sprintf(out + n, ", \"skipped\": true");
     n = add_number(out, n, "tok_s", r->tok_s);
     if (r->has_exchange) n = add_number(out, n, "exchange", r->exchange);
+    if (r->has_exchange) n = add_number(out, n, "exchange_hidden", r->hidden);
     return n + (size_t)sprintf(out + n, "}\n");
 }

@@ -15,6 +15,7 @@ typedef struct sol_step_record {
     double seconds, tok_s; /* of the step alone: no evaluation, checkpoint or study record */
     bool has_exchange;     /* there are several ranks */
     double exchange;       /* share of that time in which rank 0 waited for the others */
+    double hidden;         /* share in which gradients were exchanged while rank 0 computed */
     bool skipped;          /* loss or gradient was not finite: parameters as before */
     bool has_distill, has_hidden, has_relation, has_norms;
     double

@@ -26,12 +26,14 @@
 #include "step_record.h"
 #include "task_plan.h"
 
-/* The parts of a step's gradient as they are reduced, and with optim.fused updated: while the
- * backward pass runs or, where a rank has several micro-batches, behind the last of them. */
+/* The parts of a step's gradient as they are summed up over ranks, and with optim.fused updated,
+ * while the backward pass of a rank's last micro-batch goes on. */
 typedef struct sol_reduction {
     float lr;
-    double square;     /* of the norm of the gradients so far */
-    bool asked;        /* whether the losses of all ranks are finite */
+    sol_graph_part under_way; /* n 0: none */
+    sol_graph_part updated;   /* but not yet complete on all ranks; n 0: none */
+    double square;            /* of the norm of the gradients so far */
+    bool asked;               /* whether the losses of all ranks are finite */
     bool begun, stop;  /* stop: the loss, or a gradient, was not finite: the rest stays as it is */
     sol_status status; /* of what is exchanged */
     sol_err *err;
@@ -93,7 +95,8 @@ typedef struct sol_trainer {
     /* Since the last log line, for it. */
     double loss_sum, objective_sum;
     int64_t loss_count;
-    double step_seconds, exchange_seconds; /* of the steps alone; of these, waiting for ranks */
+    double step_seconds;                     /* of the steps alone */
+    double exchange_seconds, hidden_seconds; /* of these, waiting for ranks; exchanging meanwhile */
 } sol_trainer;
 
 /* Micro-batches of a step, tokens of one, tokens of a step. */

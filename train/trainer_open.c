@@ -413,6 +413,7 @@ static sol_status open_graph(sol_trainer *t, sol_err *err)
                         .activation_checkpoints = c->train.activation_checkpoints,
                         .one_batch = t->cut.micro * t->cut.own == 1,
                         .by_layer = t->cut.by_layer,
+                        .in_turns = t->cut.in_turns,
                         .compute = c->train.compute};
     if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, &t->teacher, &o);
     SOL_TRY(sol_graph_create(&t->graph, t->ctx, t->model, &t->quant, &o, err));

@@ -72,6 +72,7 @@ static void add_to_means(sol_trainer *t, const sol_step_record *r)
 {
     t->step_seconds += r->seconds;
     t->exchange_seconds += r->exchange * r->seconds;
+    t->hidden_seconds += r->hidden * r->seconds;
     if (r->skipped) return;
     double share = 1.0 / (double)(r->step < EMA_STEPS ? r->step : EMA_STEPS);
     t->ema_loss += share * (r->loss - t->ema_loss);
@@ -118,12 +119,14 @@ static double log_speed(sol_trainer *t, const sol_step_record *r, char share[32]
     return speed;
 }
 
-/* "", or the share of the exchange since the last log line. */
-static const char *exchange_text(const sol_trainer *t, const sol_step_record *r, char out[32])
+/* "", or the shares of the exchange since the last log line. */
+static const char *exchange_text(const sol_trainer *t, const sol_step_record *r, char out[48])
 {
     out[0] = '\0';
     if (r->has_exchange)
-        snprintf(out, 32, ", exchange %.0f %%", 100 * t->exchange_seconds / t->step_seconds);
+        snprintf(out, 48, ", exchange %.0f %%, hidden %.0f %%",
+                 100 * t->exchange_seconds / t->step_seconds,
+                 100 * t->hidden_seconds / t->step_seconds);
     return out;
 }
 
@@ -132,7 +135,7 @@ void sol_trainer_log_step(sol_trainer *t, const sol_step_record *r)
     const sol_config *c = t->config;
     bool evaluated = r->has_eval || r->has_packed;
     uint64_t done = r->step - t->first_step, left = (uint64_t)c->train.steps - r->step;
-    char rate[32], rest[48], share[32], exchange[32], skipped[48] = "", losses[96], eval[80] = "";
+    char rate[32], rest[48], share[32], exchange[48], skipped[48] = "", losses[96], eval[80] = "";
     add_to_means(t, r);
     sol_left_text(t->started, (double)done, (double)(done + left), rest);
     if (t->skipped) snprintf(skipped, sizeof skipped, "  skipped %" PRIu64, t->skipped);
@@ -155,7 +158,8 @@ void sol_trainer_log_step(sol_trainer *t, const sol_step_record *r)
         unsigned_nan(r->grad_norm), sol_count_text(speed, rate), share,
         exchange_text(t, r, exchange), rest, skipped, eval);
     t->logged_step = r->step;
-    t->loss_sum = t->objective_sum = t->step_seconds = t->exchange_seconds = 0;
+    t->loss_sum = t->objective_sum = 0;
+    t->step_seconds = t->exchange_seconds = t->hidden_seconds = 0;
     t->loss_count = 0;
 }
 

@@ -62,25 +62,41 @@ static sol_status ask_losses(sol_trainer *t, double loss_sum, sol_err *err)
     return SOL_OK;
 }
 
-static sol_status update_part(sol_trainer *t, const sol_graph_part *part, double norm, sol_err *err)
+static void update_part(sol_trainer *t, const sol_graph_part *part, double norm)
 {
     sol_reduction *d = &t->reduction;
-    if (!d->asked) SOL_TRY(ask_losses(t, part->loss_sum, err));
     d->stop = d->stop || !isfinite(norm);
-    if (d->stop) return SOL_OK;
+    if (d->stop) return;
     if (!d->begun) sol_adamw_begin(t->optim, d->lr);
     d->begun = true;
     sol_adamw_update_params(t->ctx, t->optim, t->model, part->first, part->n, part->grads, 1);
-    return sol_lanes_share_params(t->lanes, part, t->model, err);
+    d->updated = *part;
 }
 
-static sol_status reduce_part(sol_trainer *t, const sol_graph_part *part, sol_err *err)
+/* The part that is under way arrives. */
+static sol_status end_part(sol_trainer *t, sol_err *err)
 {
+    sol_reduction *d = &t->reduction;
+    sol_graph_part part = d->under_way;
     double norm;
-    SOL_TRY(sol_lanes_reduce(t->lanes, part, &norm, err));
-    t->reduction.square += norm * norm;
-    if (t->shard_grads) sol_lanes_take(t->lanes, part, t->shard_grads);
-    return t->config->optim.fused ? update_part(t, part, norm, err) : SOL_OK;
+    if (part.n == 0) return SOL_OK;
+    d->under_way.n = d->updated.n = 0;
+    SOL_TRY(sol_lanes_end(t->lanes, &norm, err));
+    d->square += norm * norm;
+    if (t->shard_grads) sol_lanes_take(t->lanes, &part, t->shard_grads);
+    if (t->config->optim.fused) update_part(t, &part, norm);
+    return SOL_OK;
+}
+
+static sol_status begin_part(sol_trainer *t, const sol_graph_part *part, sol_err *err)
+{
+    sol_reduction *d = &t->reduction;
+    if (t->config->optim.fused && !d->asked) SOL_TRY(ask_losses(t, part->loss_sum, err));
+    SOL_TRY(end_part(t, err));
+    sol_lanes_begin(t->lanes, part, d->updated.n ? &d->updated : NULL, t->model);
+    d->under_way = *part;
+    /* One rank awaits nothing, and has no second place for the next block. */
+    return sol_dist_size(t->dist) == 1 ? end_part(t, err) : SOL_OK;
 }
 
 /* sol_graph_done_fn */
@@ -88,7 +104,16 @@ static void on_part(void *user, const sol_graph_part *part)
 {
     sol_trainer *t = user;
     sol_reduction *d = &t->reduction;
-    if (d->status == SOL_OK) d->status = reduce_part(t, part, d->err);
+    if (d->status == SOL_OK) d->status = begin_part(t, part, d->err);
+}
+
+/* Behind the backward pass: the last part, and with optim.fused its parameters. */
+static sol_status end_parts(sol_trainer *t, sol_err *err)
+{
+    sol_reduction *d = &t->reduction;
+    SOL_TRY(d->status);
+    SOL_TRY(end_part(t, err));
+    return d->updated.n ? sol_lanes_share_params(t->lanes, &d->updated, t->model, err) : SOL_OK;
 }
 
 static void add_distilled(sol_graph_distilled *sum, sol_graph_distilled x)
@@ -159,10 +184,11 @@ static sol_status compute_lanes(sol_trainer *t, const sol_step_record *r, sol_st
         if (st == SOL_OK) st = prepare_micro(t, drawn, i, err);
         if (st != SOL_OK || last) SOL_TRY(sol_dist_agree(t->dist, st, err));
         if (st == SOL_OK && last && t->study && r->has_study) sol_study_watch(t->study, t->graph);
+        if (t->cut.in_parts) sol_graph_on_gradients(t->graph, last ? on_part : NULL, t);
         compute_micro(t, r, counted, i);
     }
-    if (t->cut.in_parts && !t->cut.by_layer) sol_graph_hand_out(t->graph, on_part, t);
-    return t->reduction.status;
+    sol_graph_on_gradients(t->graph, NULL, NULL);
+    return end_parts(t, err);
 }
 
 /* The figures of all micro-batches, to all ranks. */
@@ -220,13 +246,14 @@ static sol_status backward(sol_trainer *t, sol_step_record *r, sol_err *err)
     sol_graph_begin_step(t->graph, sol_residual_coeffs(t->residual.form, (float)r->lambda),
                          t->cut.micro);
     t->reduction = (sol_reduction){.lr = (float)r->lr, .stop = counted == 0, .err = err};
-    if (t->cut.by_layer) sol_graph_on_gradients(t->graph, on_part, t);
     SOL_TRY(compute_lanes(t, r, st, counted, drawn, err));
     SOL_TRY(share_sums(t, err));
     add_sums(t, r, counted);
     r->grad_norm = sqrt(t->reduction.square);
+    if (t->cut.in_parts) return SOL_OK;
     sol_graph_part all = part_at(t, 0);
-    return t->cut.in_parts ? SOL_OK : sol_lanes_reduce(t->lanes, &all, &r->grad_norm, err);
+    sol_lanes_begin(t->lanes, &all, NULL, t->model);
+    return sol_lanes_end(t->lanes, &r->grad_norm, err);
 }
 
 /* The whole gradient, for rank 0, which records it. */
@@ -264,7 +291,8 @@ sol_status sol_trainer_step(sol_trainer *t, sol_step_record *r, sol_err *err)
     const sol_config *c = t->config;
     int64_t step = (int64_t)t->step, tokens = sol_trainer_step_tokens(t);
     uint64_t drawn = t->batcher.drawn;
-    double begun = sol_clock() - sol_study_seconds(t->study), waited = sol_dist_seconds(t->dist);
+    double begun = sol_clock() - sol_study_seconds(t->study);
+    sol_lanes_seconds before = sol_lanes_seconds_of(t->lanes), after;
     *r = (sol_step_record){.step = t->step + 1,
                            .tokens = t->tokens + (uint64_t)tokens,
                            .lambda = sol_residual_lambda(&t->residual, step, c->train.steps),
@@ -289,6 +317,8 @@ sol_status sol_trainer_step(sol_trainer *t, sol_step_record *r, sol_err *err)
     t->skipped += r->skipped;
     r->seconds = sol_clock() - sol_study_seconds(t->study) - begun;
     r->tok_s = (double)tokens / r->seconds;
-    r->exchange = (sol_dist_seconds(t->dist) - waited) / r->seconds;
+    after = sol_lanes_seconds_of(t->lanes);
+    r->exchange = (after.waited - before.waited) / r->seconds;
+    r->hidden = (after.hidden - before.hidden) / r->seconds;
     return SOL_OK;
 }

@@ -250,6 +250,11 @@ void sol_tape_after_segment(sol_tape *t, sol_tape_segment_fn fn, void *user)
     t->segment_user = user;
 }
 
+bool sol_tape_ends_in_prologue(const sol_tape *t)
+{
+    return t->n_main < t->steps.n;
+}
+
 void sol_tape_trace(sol_tape *t, sol_tape_trace_fn fn, void *user)
 {
     t->trace = fn;

@@ -105,6 +105,8 @@ void sol_tape_run_backward(sol_tape *t, bool first, bool last);
  * these params again: fn may use the gradients and change the data. fn NULL: none. */
 typedef void (*sol_tape_segment_fn)(void *user, int id);
 void sol_tape_after_segment(sol_tape *t, sol_tape_segment_fn fn, void *user);
+/* Whether the prologue has backward calls, which complete gradients behind all segments. */
+bool sol_tape_ends_in_prologue(const sol_tape *t);
 
 /* fn is called after every call of a node, also in sol_tape_prepare, to measure times. fn NULL:
  * none. */

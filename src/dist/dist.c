@@ -74,7 +74,7 @@ long sol_dist_processes(void)
 static sol_status open_engine(sol_dist *d, sol_err *err)
 {
     long tasks = slurm_tasks();
-    *d = (sol_dist){.engine = &alone, .size = 1};
+    *d = (sol_dist){.engine = &alone, .size = 1, .any_thread = true};
     if (sol_dist_launched()) return sol_dist_open_mpi(d, err);
     if (tasks <= 1) return sol_dist_reserve(d, err);
     return sol_fail(err, SOL_ERR_USAGE,
@@ -141,6 +141,11 @@ int sol_dist_size(const sol_dist *d)
 const char *sol_dist_host(const sol_dist *d, int rank)
 {
     return d->host[rank];
+}
+
+bool sol_dist_any_thread(const sol_dist *d)
+{
+    return d->any_thread;
 }
 
 void sol_dist_set_timeout(sol_dist *d, double seconds)

@@ -42,6 +42,8 @@ int sol_dist_rank(const sol_dist *d);
 int sol_dist_size(const sol_dist *d);
 /* The name of a rank's machine. */
 const char *sol_dist_host(const sol_dist *d, int rank);
+/* Whether another thread than the one that opened it may make the calls, one thread at a time. */
+bool sol_dist_any_thread(const sol_dist *d);
 /* How long a call waits for other ranks; 0, as at first: without limit. */
 void sol_dist_set_timeout(sol_dist *d, double seconds);
 /* Seconds spent waiting for other ranks so far. */

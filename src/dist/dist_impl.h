@@ -20,7 +20,7 @@ struct sol_dist {
     void *state; /* of the engine; owned by it */
     int rank, size;
     double timeout, waited;
-    bool agreed;
+    bool agreed, any_thread;
     sol_dist_piece *send, *recv; /* [size], for dist.c; owned */
     char (*host)[SOL_DIST_HOST]; /* [size]; owned */
 };

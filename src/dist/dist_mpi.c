@@ -168,9 +168,10 @@ static sol_status agree(sol_status st, sol_err *err)
 sol_status sol_dist_open_mpi(sol_dist *d, sol_err *err)
 {
     int has;
-    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &has) != MPI_SUCCESS)
+    if (MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &has) != MPI_SUCCESS)
         return sol_fail(err, SOL_ERR_LIBRARY, "MPI does not start");
     d->engine = &over_mpi;
+    d->any_thread = has >= MPI_THREAD_SERIALIZED;
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
     MPI_Comm_rank(MPI_COMM_WORLD, &d->rank);
     MPI_Comm_size(MPI_COMM_WORLD, &d->size);

@@ -19,7 +19,7 @@ struct sol_graph {
     sol_tape *tape;
     float *grads;                /* [grad_count] */
     int64_t n_micro, done_micro; /* micro-batches of a step, and those that are through */
-    sol_graph_done_fn done;      /* by_layer; NULL: none */
+    sol_graph_done_fn done;      /* NULL: none */
     void *done_user;
     sol_var *weight; /* [model->n_params]: what the blocks compute with; -1 outside them */
     sol_var *bias;   /* the same: a bias that the method makes; -1 without one */
@@ -43,13 +43,19 @@ static sol_shape param_shape(const sol_param *p)
     return sol_shape2(p->rows, p->cols);
 }
 
-/* ---- gradients: of the whole model, or (by_layer) of one block, then of what lies outside the
- * blocks ---- */
+/* ---- gradients: of the whole model, or (by_layer) of one block or two, then of what lies outside
+ * the blocks ---- */
 
 /* Elements of a block, the gaps behind its parameters included. */
 static int64_t block_elements(const sol_model *m)
 {
     return sol_model_block(m, 1)->offset - sol_model_block(m, 0)->offset;
+}
+
+/* Of all blocks that have gradients at a time. */
+static int64_t blocks_elements(const sol_model *m, const sol_graph_opts *o)
+{
+    return (o->in_turns ? 2 : 1) * block_elements(m);
 }
 
 /* The first parameter behind the blocks. */
@@ -63,20 +69,22 @@ static int64_t grad_count(const sol_model *m, const sol_graph_opts *o)
 {
     if (o->no_grad) return 0;
     if (!o->by_layer) return m->n_elements;
-    return block_elements(m) + sol_model_block(m, 0)->offset +
+    return blocks_elements(m, o) + sol_model_block(m, 0)->offset +
            (m->n_elements - behind_blocks(m)->offset);
 }
 
-/* Where the gradient of p begins in g->grads. By layer: of one block, then of what lies before
- * the blocks, then of what lies behind. */
+/* Where the gradient of p begins in g->grads. By layer: of one block, or of an even and an odd one,
+ * then of what lies before the blocks, then of what lies behind. */
 static int64_t grad_offset(const sol_graph *g, const sol_param *p)
 {
     const sol_model *m = g->model;
+    int64_t blocks = blocks_elements(m, &g->opts);
     if (!g->opts.by_layer) return p->offset;
-    if (p->layer >= 0) return p->offset - sol_model_block(m, p->layer)->offset;
-    if (p < behind_blocks(m)) return block_elements(m) + p->offset;
-    return block_elements(m) + sol_model_block(m, 0)->offset +
-           (p->offset - behind_blocks(m)->offset);
+    if (p->layer >= 0)
+        return p->offset - sol_model_block(m, p->layer)->offset +
+               (g->opts.in_turns ? p->layer % 2 * block_elements(m) : 0);
+    if (p < behind_blocks(m)) return blocks + p->offset;
+    return blocks + sol_model_block(m, 0)->offset + (p->offset - behind_blocks(m)->offset);
 }
 
 /* ---- recording ---- */
@@ -537,40 +545,42 @@ sol_graph_part sol_graph_part_at(const sol_model *m, bool by_layer, int i)
 }
 
 /* Hands out the gradients of part i by layer. */
-static void hand_out(sol_graph *g, int i, sol_graph_done_fn fn, void *user)
+static void hand_out(sol_graph *g, int i)
 {
     sol_graph_part part = sol_graph_part_at(g->model, true, i);
     part.grads = g->grads + grad_offset(g, &g->model->params[part.first]);
     int64_t counted;
     read_loss(g, &part.loss_sum, &counted);
-    if (fn) fn(user, &part);
+    g->done(g->done_user, &part);
 }
 
-/* Those that are complete behind the last block. */
-static void hand_out_rest(sol_graph *g, sol_graph_done_fn fn, void *user)
+/* Whether gradients of a block are complete when the backward pass is through with it. */
+static bool blocks_at_once(const sol_graph *g)
 {
-    hand_out(g, 0, fn, user);
-    hand_out(g, (int)g->model->config.num_hidden_layers + 1, fn, user);
-}
-
-void sol_graph_hand_out(sol_graph *g, sol_graph_done_fn fn, void *user)
-{
-    for (int i = (int)g->model->config.num_hidden_layers; i > 0; i--) hand_out(g, i, fn, user);
-    hand_out_rest(g, fn, user);
+    return g->opts.by_layer || !sol_tape_ends_in_prologue(g->tape);
 }
 
 /* Called by the tape when the backward pass is through with a block. */
 static void after_block(void *user, int layer)
 {
-    sol_graph *g = user;
-    hand_out(g, layer + 1, g->done, g->done_user);
+    hand_out(user, layer + 1);
+}
+
+/* Those that are complete behind the whole backward pass. */
+static void hand_out_rest(sol_graph *g)
+{
+    int L = (int)g->model->config.num_hidden_layers;
+    if (!blocks_at_once(g))
+        for (int i = L; i > 0; i--) hand_out(g, i);
+    hand_out(g, 0);
+    hand_out(g, L + 1);
 }
 
 void sol_graph_on_gradients(sol_graph *g, sol_graph_done_fn fn, void *user)
 {
     g->done = fn;
     g->done_user = user;
-    sol_tape_after_segment(g->tape, fn ? after_block : NULL, g);
+    sol_tape_after_segment(g->tape, fn && blocks_at_once(g) ? after_block : NULL, g);
 }
 
 void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets,
@@ -583,7 +593,7 @@ void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *ta
     sol_tape_run_backward(g->tape, alone || g->done_micro == 0, alone || last);
     g->done_micro = last ? 0 : g->done_micro + 1;
     read_loss(g, loss_sum, n);
-    if (g->opts.by_layer) hand_out_rest(g, g->done, g->done_user);
+    if (g->done) hand_out_rest(g);
 }
 
 void sol_graph_loss(sol_graph *g, const int32_t *tokens, const int32_t *targets,

@@ -39,6 +39,8 @@ typedef struct sol_graph_opts {
     bool by_layer;               /* gradients, W_eff and cast parameters exist for one block at a
                                   * time (sol_graph_on_gradients); W_eff is computed in every
                                   * forward pass, also a repeated one. Not for methods that learn */
+    bool in_turns;               /* by_layer: gradients of two blocks exist, so that those of one
+                                  * stay while the next one's are made */
     /* What is minimized instead of the next-token loss (autograd/distill.h); copied. NULL:
      * nothing. */
     const sol_distill *distill;
@@ -121,12 +123,14 @@ typedef void (*sol_graph_watch_fn)(void *user, const sol_param *p, const sol_ope
                                    const sol_operand *dy, int64_t tokens);
 void sol_graph_watch(sol_graph *g, sol_graph_watch_fn fn, void *user);
 
-/* With by_layer, sol_graph_accumulate passes the gradients of a block to fn as soon as they are
- * complete: last block first, then the embedding, then the final norm and an untied head. They are
- * those of parameters [first, first + n) of the model, at the offsets that these have in the flat
- * block from parameter first on (gaps hold 0). They are valid until fn returns; fn may change them,
- * these parameters, and no others. loss_sum: what sol_graph_accumulate will return. fn NULL: none.
- */
+/* The next calls of sol_graph_accumulate, each the last micro-batch of its step, pass the gradients
+ * of a block to fn as soon as they are complete: last block first, then the embedding, then the
+ * final norm and an untied head; behind the whole backward pass where the method has a backward of
+ * its own (op_fake_quant_own.c). They are those of parameters [first, first + n) of the model, at
+ * the offsets that these have in the flat block from parameter first on (gaps hold 0). By layer
+ * they are valid until fn returns, and with in_turns until it has returned from the next block,
+ * too; otherwise they stay where they lie. Until then they may be changed, as these parameters, and
+ * no others. loss_sum: what sol_graph_accumulate will return. fn NULL: none. */
 typedef struct sol_graph_part {
     int first, n;
     float *grads;
@@ -135,9 +139,6 @@ typedef struct sol_graph_part {
 } sol_graph_part;
 typedef void (*sol_graph_done_fn)(void *user, const sol_graph_part *part);
 void sol_graph_on_gradients(sol_graph *g, sol_graph_done_fn fn, void *user);
-/* Without by_layer: passes the gradients of the last step to fn in the same parts and order, where
- * they lie. */
-void sol_graph_hand_out(sol_graph *g, sol_graph_done_fn fn, void *user);
 /* The parts of a model in the order of the flat block: how many there are by layer, or otherwise,
  * when it is one; and part i, grads NULL. */
 int sol_graph_part_count(const sol_model *m, bool by_layer);

@@ -4,8 +4,10 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/half.h"
 #include "base/num.h"
+#include "base/worker.h"
 #include "kernels/dtype.h"
 
 /* ADD_TILE: elements that a thread adds at a time. PIECES: elements that a rank receives at a time,
@@ -20,6 +22,15 @@ typedef struct lane_part {
                           * its shard has */
     sol_stretch *own;    /* [size] its shard of the part */
 } lane_part;
+
+/* What sol_lanes_begin is about. */
+typedef struct lanes_job {
+    sol_graph_part part, updated; /* of updated n may be 0 */
+    sol_model *model;
+    double norm;
+    sol_status status;
+    sol_err err;
+} lanes_job;
 
 struct sol_lanes {
     const sol_ctx *ctx;
@@ -37,6 +48,11 @@ struct sol_lanes {
     sol_bf16 *out[2], *in[2];    /* half: [size, piece] what is sent and received */
     sol_dist_piece *send, *recv; /* [size] */
     sol_dist_range *range;       /* [size] */
+    sol_worker *worker;          /* does the job; NULL: it is done at once */
+    sol_ctx behind;              /* of the worker: ctx without its pool, which the caller drives */
+    lanes_job job;
+    double busy, waited; /* seconds of the worker, and those in which it waited for other ranks */
+    double blocked;      /* seconds in which the caller waited for the worker */
 };
 
 /* ---- what each rank owns ---- */
@@ -132,7 +148,9 @@ static sol_status fill(sol_lanes *l, bool by_layer, sol_err *err)
     SOL_TRY(sol_alloc_array((void **)&l->shard.stretch, n, sizeof *l->shard.stretch, err));
     l->shard.n = l->n_parts;
     for (int i = 0; i < l->n_parts; i++) SOL_TRY(make_part(l, &l->part[i], by_layer, i, err));
-    return make_buffers(l, err);
+    SOL_TRY(make_buffers(l, err));
+    bool apart = l->size > 1 && sol_dist_any_thread(l->dist);
+    return apart ? sol_worker_create(&l->worker, err) : SOL_OK;
 }
 
 sol_status sol_lanes_create(sol_lanes **out, const sol_ctx *ctx, sol_dist *dist,
@@ -148,7 +166,9 @@ sol_status sol_lanes_create(sol_lanes **out, const sol_ctx *ctx, sol_dist *dist,
                      .size = sol_dist_size(dist),
                      .own = o->lanes / sol_dist_size(dist),
                      .half = o->transport == SOL_BF16,
-                     .n_parts = sol_graph_part_count(model, o->by_layer)};
+                     .n_parts = sol_graph_part_count(model, o->by_layer),
+                     .behind = *ctx};
+    l->behind.pool = NULL;
     sol_status st = fill(l, o->by_layer, err);
     if (st != SOL_OK) sol_lanes_free(&l);
     *out = l;
@@ -159,6 +179,7 @@ void sol_lanes_free(sol_lanes **lp)
 {
     sol_lanes *l = *lp;
     if (!l) return;
+    sol_worker_free(&l->worker);
     if (l->part)
         for (int i = 0; i < l->n_parts; i++) {
             sol_free(l->part[i].reduce);
@@ -224,10 +245,10 @@ static void add_half_tile(void *arg, int64_t tile, int thread)
     for (int64_t i = tile * ADD_TILE; i < end; i++) a->to[i] = half(a->to[i]) + half(a->x[i]);
 }
 
-static void add(const sol_lanes *l, float *to, const float *x, int64_t n)
+static void add(const sol_lanes *l, const sol_ctx *ctx, float *to, const float *x, int64_t n)
 {
     add_args a = {to, x, n};
-    sol_pool_run(l->ctx->pool, sol_ceil_div(n, ADD_TILE), l->half ? add_half_tile : add_tile, &a);
+    sol_pool_run(ctx->pool, sol_ceil_div(n, ADD_TILE), l->half ? add_half_tile : add_tile, &a);
 }
 
 /* As a binary counter counts: two sums of 2^k lanes become one of 2^(k + 1). */
@@ -235,8 +256,17 @@ void sol_lanes_add(sol_lanes *l, int64_t i, float *grads)
 {
     int64_t n = l->model->n_elements;
     int k = 0;
-    for (; i >> k & 1; k++) add(l, grads, l->level[k], n);
-    if (i + 1 < l->own) memcpy(l->level[k], grads, (size_t)n * sizeof *grads);
+    if (i + 1 == l->own) return;
+    for (; i >> k & 1; k++) add(l, l->ctx, grads, l->level[k], n);
+    memcpy(l->level[k], grads, (size_t)n * sizeof *grads);
+}
+
+/* The same of the last lane, for a part: all levels are full. */
+static void add_levels(const sol_lanes *l, const sol_ctx *ctx, const sol_graph_part *part)
+{
+    int64_t first = l->model->params[part->first].offset;
+    for (int k = 0; k < levels_of(l->own); k++)
+        add(l, ctx, part->grads, l->level[k] + first, part->n_elements);
 }
 
 /* Elements [turn piece, ...) of what rank i adds up. */
@@ -287,18 +317,20 @@ static float *arrived(sol_lanes *l, int64_t n, int64_t turn)
 }
 
 /* Adds it up. Ranks stand in the order of lanes, backwards: the pairs are the same. */
-static void add_turn(sol_lanes *l, const lane_part *p, float *grads, int64_t turn)
+static void add_turn(sol_lanes *l, const sol_ctx *ctx, const lane_part *p, float *grads,
+                     int64_t turn)
 {
     sol_stretch mine = piece_at(l, p, l->rank, turn);
     float *x = arrived(l, mine.n, turn);
     for (int step = 1; step < l->size; step *= 2)
         for (int i = 0; i < l->size; i += 2 * step)
-            add(l, x + i * l->piece, x + (i + step) * l->piece, mine.n);
+            add(l, ctx, x + i * l->piece, x + (i + step) * l->piece, mine.n);
     memcpy(grads + (mine.first - p->first), x, (size_t)mine.n * sizeof *x);
 }
 
 /* A piece is on its way while the one before it is added. */
-static sol_status reduce_elements(sol_lanes *l, const lane_part *p, float *grads, sol_err *err)
+static sol_status exchange(sol_lanes *l, const sol_ctx *ctx, const lane_part *p, float *grads,
+                           sol_err *err)
 {
     int64_t turns = 0;
     for (int i = 0; i < l->size; i++)
@@ -307,7 +339,7 @@ static sol_status reduce_elements(sol_lanes *l, const lane_part *p, float *grads
     for (int64_t turn = 0; turn < turns; turn++) {
         SOL_TRY(sol_dist_wait(l->dist, err));
         if (turn + 1 < turns) SOL_TRY(start_turn(l, p, grads, turn + 1, err));
-        add_turn(l, p, grads, turn);
+        add_turn(l, ctx, p, grads, turn);
     }
     return SOL_OK;
 }
@@ -319,16 +351,18 @@ static const lane_part *find_part(const sol_lanes *l, const sol_graph_part *part
     return &l->part[i];
 }
 
-sol_status sol_lanes_reduce(sol_lanes *l, const sol_graph_part *part, double *norm, sol_err *err)
+static sol_status reduce(sol_lanes *l, const sol_ctx *ctx, const sol_graph_part *part, double *norm,
+                         sol_err *err)
 {
     const lane_part *p = find_part(l, part);
     double sum[SOL_NORM_TILES] = {0};
-    if (l->size > 1) SOL_TRY(reduce_elements(l, p, part->grads, err));
+    add_levels(l, ctx, part);
+    if (l->size > 1) SOL_TRY(exchange(l, ctx, p, part->grads, err));
     for (int i = 0; i < l->size; i++) {
         int64_t from = p->tiles * i / l->size, to = p->tiles * (i + 1) / l->size;
         l->range[i] =
             (sol_dist_range){(size_t)from * sizeof *sum, (size_t)(to - from) * sizeof *sum};
-        if (i == l->rank) sol_norm_squares(l->ctx, part->grads, p->norm, from, to, sum);
+        if (i == l->rank) sol_norm_squares(ctx, part->grads, p->norm, from, to, sum);
     }
     SOL_TRY(sol_dist_share(l->dist, sum, l->range, err));
     *norm = sol_norm_of(sum, p->tiles);
@@ -365,6 +399,53 @@ sol_status sol_lanes_share_params(sol_lanes *l, const sol_graph_part *part, sol_
 {
     return share(l, find_part(l, part), sol_model_at(model, &model->params[part->first]),
                  sol_dtype_size(model->dtype), err);
+}
+
+/* ---- behind the caller's back ---- */
+
+static sol_status do_job(sol_lanes *l, const sol_ctx *ctx)
+{
+    lanes_job *j = &l->job;
+    if (j->updated.n) SOL_TRY(sol_lanes_share_params(l, &j->updated, j->model, &j->err));
+    return reduce(l, ctx, &j->part, &j->norm, &j->err);
+}
+
+/* On the worker's thread. */
+static void run_job(void *arg)
+{
+    sol_lanes *l = arg;
+    double begun = sol_clock(), waited = sol_dist_seconds(l->dist);
+    l->job.status = do_job(l, &l->behind);
+    l->waited += sol_dist_seconds(l->dist) - waited;
+    l->busy += sol_clock() - begun;
+}
+
+void sol_lanes_begin(sol_lanes *l, const sol_graph_part *part, const sol_graph_part *updated,
+                     sol_model *model)
+{
+    l->job = (lanes_job){.part = *part, .model = model};
+    if (updated) l->job.updated = *updated;
+    if (l->worker)
+        sol_worker_start(l->worker, run_job, l);
+    else
+        l->job.status = do_job(l, l->ctx);
+}
+
+sol_status sol_lanes_end(sol_lanes *l, double *norm, sol_err *err)
+{
+    double begun = sol_clock();
+    if (l->worker) sol_worker_wait(l->worker);
+    l->blocked += sol_clock() - begun;
+    *norm = l->job.norm;
+    if (l->job.status != SOL_OK && err) *err = l->job.err;
+    return l->job.status;
+}
+
+sol_lanes_seconds sol_lanes_seconds_of(const sol_lanes *l)
+{
+    double hidden = l->busy - l->blocked;
+    return (sol_lanes_seconds){sol_dist_seconds(l->dist) - l->waited + l->blocked,
+                               hidden > 0 ? hidden : 0};
 }
 
 /* ---- moments ---- */

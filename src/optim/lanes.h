@@ -19,11 +19,19 @@
  *     }
  *     sol_graph_part all = sol_graph_part_at(model, false, 0);
  *     all.grads = sol_graph_grads(graph);
- *     st = sol_lanes_reduce(l, &all, &norm, err);
+ *     sol_lanes_begin(l, &all, NULL, model);
+ *     st = sol_lanes_end(l, &norm, err);
  *     sol_adamw_update(ctx, optim, model, all.grads, sol_clip_scale(norm, 1), lr);
  *     st = sol_lanes_share_params(l, &all, model, err);
  *
- * All ranks call the functions that return a status together. */
+ * Where sol_graph_on_gradients hands out the parts of the last lane while the backward pass goes
+ * on, _begin in it, and _end before the next _begin: a thread of the lanes then exchanges and adds
+ * a part while the ones below it are computed.
+ *
+ * There is no fp32 master to be cut among ranks: what is updated are the parameters themselves, in
+ * fp32, which all ranks read whole to make W_eff of them, or in bf16, rounded after each update.
+ *
+ * All ranks call the functions below together but for those that say otherwise. */
 #ifndef SOLERA_OPTIM_LANES_H
 #define SOLERA_OPTIM_LANES_H
 
@@ -53,14 +61,20 @@ int64_t sol_lanes_first(const sol_lanes *l);
 /* The elements that this rank owns. Borrowed. */
 const sol_shard *sol_lanes_shard(const sol_lanes *l);
 
-/* Adds the gradient of own lane i, [n_elements] of the model; lanes come in order, from 0. After
- * the last of them grads holds the sum over all; until then its content is the caller's again. With
- * one lane a rank it does nothing. */
+/* Adds the gradient of own lane i, [n_elements] of the model, on this rank alone; lanes come in
+ * order, from 0. Its content is then the caller's again. What it holds of the last lane is added
+ * part by part, by sol_lanes_begin, and until then stays. */
 void sol_lanes_add(sol_lanes *l, int64_t i, float *grads);
-/* The sum of a part over all ranks, in this rank's shard of part->grads; the rest of it is left in
- * any state. *norm: of the whole part, as sol_global_norm has it. */
-sol_status sol_lanes_reduce(sol_lanes *l, const sol_graph_part *part, double *norm, sol_err *err);
-/* Copies this rank's shard of a part that was reduced to its place in shard, [elements of
+/* Begins to sum up a part over all lanes and ranks: part->grads has this rank's last lane. First it
+ * completes the parameters of `updated`, a part, as sol_lanes_share_params does, unless it is NULL.
+ * Until _end neither gradients nor parameters of these may be touched, and no other function of the
+ * lanes or of their sol_dist be called. */
+void sol_lanes_begin(sol_lanes *l, const sol_graph_part *part, const sol_graph_part *updated,
+                     sol_model *model);
+/* Waits for it: the sum is in this rank's shard of part->grads; the rest of that is left in any
+ * state. *norm: of the whole part, as sol_global_norm has it. */
+sol_status sol_lanes_end(sol_lanes *l, double *norm, sol_err *err);
+/* Copies this rank's shard of a part that was summed up to its place in shard, [elements of
  * sol_lanes_shard], stretch behind stretch. */
 void sol_lanes_take(const sol_lanes *l, const sol_graph_part *part, float *shard);
 /* Completes the sum of a part in part->grads, for all. */
@@ -68,6 +82,13 @@ sol_status sol_lanes_share_grads(sol_lanes *l, const sol_graph_part *part, sol_e
 /* Completes the parameters of a part, of which each rank has updated its shard, for all. */
 sol_status sol_lanes_share_params(sol_lanes *l, const sol_graph_part *part, sol_model *model,
                                   sol_err *err);
+
+/* So far on this rank: seconds spent waiting for others, and seconds in which a part was exchanged
+ * and added while the caller computed. */
+typedef struct sol_lanes_seconds {
+    double waited, hidden;
+} sol_lanes_seconds;
+sol_lanes_seconds sol_lanes_seconds_of(const sol_lanes *l);
 
 /* Sends the moments of all ranks to rank 0, which passes them to `put` in the order of the flat
  * block, array by array: 0 m, 1 v, and of 8-bit moments 2 m_scale, 3 v_scale. A put that fails ends

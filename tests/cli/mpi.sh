@@ -154,7 +154,7 @@ ended 130
 grep -q 'interrupted after step [0-9]* of 1000000 .*, saved; --resume goes on' "$dir/said" || fail "SIGUSR1: $(cat "$dir/said")"
 [ "$(grep -c '^solera train' "$dir/said")" -eq 1 ] || fail "more than one rank says: $(cat "$dir/said")"
 ls "$dir/saved/ckpt" | grep -q 'step-[0-9]*\.h5' || fail "SIGUSR1 saved nothing"
-grep -q '"exchange": [0-9.e-]*' "$dir/saved/metrics.jsonl" || fail "no share of the exchange"
+grep -q '"exchange": [0-9.e-]*, "exchange_hidden": [0-9.e-]*' "$dir/saved/metrics.jsonl" || fail "no share of the exchange"
 run_on 2 one # a signal that one rank alone gets ends all
 kill -USR1 "$(pgrep -P "$(pgrep -P "$pid" -o mpirun || echo "$pid")" | tail -n 1)"
 ended 130
