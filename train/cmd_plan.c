@@ -58,10 +58,11 @@ typedef struct estimate {
     double share;                  /* of it that a step reaches */
     double seconds;                /* the whole run */
     int ranks;
-    double link;                /* Gbit/s of a machine, each way */
-    double sent;                /* bytes a step from each rank */
-    double computes, exchanges; /* seconds of a step on each rank */
-    size_t calibrate_bytes;     /* of `solera calibrate` alone; 0: the job does not calibrate */
+    double link;                       /* Gbit/s of a machine, each way */
+    double sent;                       /* bytes a step from each rank */
+    double computes, exchanges, hides; /* seconds of a step on each rank: that it computes, that
+                                        * it exchanges besides, and meanwhile */
+    size_t calibrate_bytes; /* of `solera calibrate` alone; 0: the job does not calibrate */
     double calibrate_seconds;
 } estimate;
 
@@ -140,6 +141,7 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
                         .activation_checkpoints = c->train.activation_checkpoints,
                         .one_batch = cut->own * cut->micro == 1,
                         .by_layer = cut->by_layer,
+                        .in_turns = cut->in_turns,
                         .compute = c->train.compute};
     sol_adamw_config adamw = sol_config_adamw(c);
     sol_lanes_opts lanes = {.lanes = cut->lanes, .transport = c->dist.transport};
@@ -289,10 +291,10 @@ static sol_status print_text(const opened *j, const estimate *e, const sol_plan 
            threads);
     if (e->ranks > 1)
         printf("ranks        %d of this machine with %" PRId64
-               " lane%s each: a step takes %.3g s, and "
-               "%.3g s for the %s that each sends and receives at %g Gbit/s\n",
-               e->ranks, j->cut.own, j->cut.own == 1 ? "" : "s", e->computes, e->exchanges,
-               sol_bytes_text(e->sent, a), e->link);
+               " lane%s each: a step computes for %.3g s; the %s that each sends and receives at "
+               "%g Gbit/s take %.3g s more, and %.3g s behind the backward pass\n",
+               e->ranks, j->cut.own, j->cut.own == 1 ? "" : "s", e->computes,
+               sol_bytes_text(e->sent, a), e->link, e->exchanges, e->hides);
     if (e->calibrate_bytes)
         printf("calibration  about %s before that; `solera calibrate` alone takes %s\n",
                sol_duration_text(e->calibrate_seconds, b),
@@ -327,10 +329,10 @@ static void print_json(const opened *j, const estimate *e, const sol_plan *plan,
            ", \"bits_per_weight\": %.6g, \"steps\": %" PRId64 ", \"tokens_per_step\": %" PRId64
            ", \"flops_per_step\": %.6g, \"gemm_flops\": %.6g, \"seconds\": %.6g, \"memory_bytes\": "
            "%zu, \"ranks\": %d, \"step_seconds\": %.6g, \"exchange_seconds\": %.6g, "
-           "\"exchange_bytes\": %.0f, \"memory\": {",
+           "\"exchange_hidden_seconds\": %.6g, \"exchange_bytes\": %.0f, \"memory\": {",
            e->parameters, e->quantized, e->bits, c->train.steps, e->tokens, e->flops, e->gemm_rate,
            e->seconds, sol_plan_total(plan), e->ranks, e->computes + e->exchanges, e->exchanges,
-           e->sent);
+           e->hides, e->sent);
     for (int i = 0; i < plan->n; i++)
         printf("%s\"%s\": %zu", i ? ", " : "", plan->row[i].what, plan->row[i].bytes);
     printf("}");
@@ -421,17 +423,37 @@ static sol_status open_job(opened *j, sol_plan *plan, sol_err *err)
     return open_evaluation(j, err);
 }
 
+/* Seconds in which the exchange of gradients is hidden, at so many bytes a gradient and a second:
+ * that of a block behind the backward pass of the block below it, in a rank's last micro-batch;
+ * with optim.fused its parameters are, too. A method with a backward of its own has none before the
+ * end.
+ */
+static double hidden_seconds(const opened *j, const estimate *e, double gradient, double link)
+{
+    const sol_config *c = j->config;
+    bool straight = !j->quant.method || sol_quant_is_straight_through(&j->quant);
+    double param = c->optim.fused ? (double)sol_dtype_size(j->model->dtype) : 0;
+    double elements = (double)sol_graph_part_at(j->model, true, 1).n_elements;
+    double travels = elements * (e->ranks - 1) / e->ranks * (gradient + param) / link;
+    double computes = (double)(j->cut.rows * c->train.seq) * sol_block_backward_flops(c, j->model) /
+                      (e->share * e->gemm_rate);
+    if (!straight && !j->cut.by_layer) return 0;
+    return (double)(j->model->config.num_hidden_layers - 1) *
+           (travels < computes ? travels : computes);
+}
+
 /* A step of ranks on machines of their own, each like this one: an even share of the arithmetic,
- * then nothing but the exchange, in which each sends and receives (N - 1) / N of all gradients and
- * of all parameters at the rate of its link. */
+ * and the exchange, in which each sends and receives (N - 1) / N of all gradients and of all
+ * parameters at the rate of its link. */
 static void estimate_steps(const opened *j, estimate *e)
 {
     const sol_config *c = j->config;
     double n = (double)j->model->n_elements, share = (e->ranks - 1.0) / e->ranks;
-    double gradient = c->dist.transport == SOL_BF16 ? 2 : 4;
+    double gradient = c->dist.transport == SOL_BF16 ? 2 : 4, link = 1e9 * e->link / 8;
     e->sent = share * n * (gradient + (double)sol_dtype_size(j->model->dtype));
     e->computes = e->flops / (e->ranks * e->share * e->gemm_rate);
-    e->exchanges = 8 * e->sent / (1e9 * e->link);
+    e->hides = hidden_seconds(j, e, gradient, link);
+    e->exchanges = e->sent / link - e->hides;
     e->seconds = (e->computes + e->exchanges) * (double)c->train.steps;
 }
 

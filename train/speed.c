@@ -27,6 +27,12 @@ static double head_flops(const sol_model *m)
     return 2 * (double)m->config.vocab_size * (double)m->config.hidden_size;
 }
 
+double sol_block_backward_flops(const sol_config *c, const sol_model *m)
+{
+    double passes = c->train.activation_checkpoints ? 3 : 2;
+    return passes * block_flops(c, m) / (double)m->config.num_hidden_layers;
+}
+
 /* The backward pass takes twice the forward pass. Recomputation adds one forward pass of the
  * blocks, a teacher one of its own. */
 double sol_step_flops(const sol_config *c, const sol_model *m, const sol_teacher *teacher,

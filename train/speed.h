@@ -9,6 +9,8 @@
  * count as two. teacher NULL: none. */
 double sol_step_flops(const sol_config *c, const sol_model *m, const sol_teacher *teacher,
                       int64_t tokens);
+/* The backward pass of one block for a token, with what activation checkpoints compute again. */
+double sol_block_backward_flops(const sol_config *c, const sol_model *m);
 /* Weights in linear layers of the blocks. */
 size_t sol_linear_weights(const sol_model *m);
 /* Operations a second of a large product in fp32 or bf16, the best of tries until it grows no more:

@@ -50,6 +50,10 @@ number() { # KEY FILE
 [ "$(number "optimizer moments" "$dir/one.json")" -eq $((4 * $(number "optimizer moments" "$dir/four.json"))) ] || fail "moments: $(cat "$dir/four.json")"
 [ $((2 * $(number exchange_bytes "$dir/four.json"))) -eq $((3 * $(number parameters "$dir/four.json"))) ] ||
     fail "3/4 of gradients and parameters, 4 bytes each: $(cat "$dir/four.json")"
+# Both parts of the exchange together take the time of its bytes; at a slow link compute hides hardly any of it.
+awk -v v="$(number exchange_seconds "$dir/four.json")" -v h="$(number exchange_hidden_seconds "$dir/four.json")" \
+    -v n="$(number exchange_bytes "$dir/four.json")" 'BEGIN { t = 8 * n / 1e9; exit !(h > 0 && v > 0 && (v + h - t) ^ 2 < 1e-6 * t ^ 2) }' ||
+    fail "visible and hidden exchange: $(cat "$dir/four.json")"
 "$SOLERA" plan "$dir/job.yaml" --set run.dir="$dir/many" --set train.batch=4 --ranks 4 --set dist.transport=bf16 --json >"$dir/half.json"
 [ "$(number "lanes and exchange" "$dir/half.json")" -gt "$(number "lanes and exchange" "$dir/four.json")" ] ||
     fail "bf16 is cast in memory of its own: $(cat "$dir/half.json")"
