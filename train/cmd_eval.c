@@ -6,6 +6,7 @@
 #include "base/num.h"
 #include "eval_args.h"
 #include "output.h"
+#include "ranks.h"
 #include "text/docs.h"
 #include "tokenize.h"
 
@@ -200,7 +201,8 @@ static sol_status eval_data(sol_program *p, const sol_eval_args *a, sol_net *net
     sol_status st = choose_windows(a, p->word[0], net, &c, err);
     if (st != SOL_OK) return st;
     sol_phase phase = {p, "evaluating", "tokens", sol_clock()};
-    sol_eval_opts o = {.windows = c.windows, .watch = {.fn = sol_phase_show, .user = &phase}};
+    sol_eval_opts o = {
+        .windows = c.windows, .watch = {.fn = sol_phase_show, .user = &phase}, .dist = p->dist};
     st = sol_eval_windows(net, &data->tokens, &o, &r, err);
     sol_live_clear(p);
     if (st == SOL_OK) print_data(a, net, &c, &r);
@@ -260,18 +262,27 @@ static void warn_special(sol_program *p, const sol_eval_args *a, const sol_net *
                  a->text, (long long)count, (int)(size < 64 ? size : 64), token);
 }
 
-static sol_status eval_text(sol_program *p, const sol_eval_args *a, sol_net *net, sol_err *err)
+/* Rank 0 reads the text, which may be its standard input, for all; owned by the caller. */
+static sol_status read_text(sol_dist *d, const char *path, char **text, size_t *n, sol_err *err)
 {
     enum { MAX_BYTES = 1 << 30 };
+    sol_status st = sol_dist_rank(d) == 0 ? sol_docs_plain(path, MAX_BYTES, text, n, err) : SOL_OK;
+    SOL_TRY(sol_dist_agree(d, st, err));
+    return sol_ranks_send_text(d, text, n, err);
+}
+
+static sol_status eval_text(sol_program *p, const sol_eval_args *a, sol_net *net, sol_err *err)
+{
     char *text = NULL;
-    size_t n;
+    size_t n = 0;
     sol_phase phase = {p, "evaluating", "tokens", sol_clock()};
     sol_text_opts o = {.context = window_of(net, a->context),
                        .special = sol_special_named(a->special) == SOL_SPECIAL_YES,
-                       .watch = {.fn = sol_phase_show, .user = &phase}};
+                       .watch = {.fn = sol_phase_show, .user = &phase},
+                       .dist = p->dist};
     sol_text_result r = {0}, words = {0};
     o.stride = a->stride ? a->stride : o.context;
-    sol_status st = sol_docs_plain(a->text, MAX_BYTES, &text, &n, err);
+    sol_status st = read_text(p->dist, a->text, &text, &n, err);
     if (st != SOL_OK) return st;
     warn_special(p, a, net, text, n);
     st = sol_eval_text_windows(net, text, n, &o, &r, err);
@@ -284,24 +295,56 @@ static sol_status eval_text(sol_program *p, const sol_eval_args *a, sol_net *net
                : sol_err_prefix(err, st, "%s on %s", p->word[0], a->text);
 }
 
-static sol_status run(sol_program *p, void *argsp, sol_err *err)
+/* What ranks must have alike, beside the text, which rank 0 sends, and tasks. */
+static sol_status compare_ranks(sol_program *p, const sol_eval_args *a, const sol_dataset *data,
+                                int threads, sol_err *err)
 {
-    const sol_eval_args *a = argsp;
-    sol_net *net = NULL;
-    sol_dataset data = {0};
+    char how[256];
+    uint64_t model = 0;
+    sol_status st = sol_store_model_digest(p->word[0], &model, err);
+    SOL_TRY(sol_dist_agree(p->dist, st, err));
+    snprintf(how, sizeof how, "%d%d%d %d%d%d%d %lld %lld %s %lld %lld %s %lld", !a->data, !a->text,
+             a->word_level, a->net.full_precision, (int)a->net.weights, (int)a->net.activations,
+             (int)a->net.kv, (long long)a->seq, (long long)a->max_windows, a->documents,
+             (long long)a->context, (long long)a->stride, a->special, (long long)a->no_bos);
+    SOL_TRY(sol_ranks_compare_text(p->dist, "other options", how, err));
+    SOL_TRY(sol_ranks_compare(p->dist, "another model", model, err));
+    SOL_TRY(sol_ranks_compare(p->dist, "other data", a->data ? data->digest : 0, err));
+    return sol_ranks_compare_threads(p, threads, err);
+}
+
+static sol_status open_all(sol_program *p, const sol_eval_args *a, sol_dataset *data, sol_net **net,
+                           sol_err *err)
+{
+    bool first = sol_dist_rank(p->dist) == 0;
     if (!a->data + !a->text + !a->tasks != 2)
         return sol_fail(err, SOL_ERR_USAGE,
                         "one of --data, --text and --task says what to evaluate on");
+    if (a->samples && first)
+        SOL_TRY(sol_output_check(a->samples, SOL_OUTPUT_SAMPLES, a->force, err));
+    if (a->data) SOL_TRY(sol_dataset_open(data, a->data, err));
+    return sol_program_net(p, &a->net, p->word[0], net, err);
+}
+
+static sol_status evaluate(sol_program *p, const sol_eval_args *a, const sol_dataset *data,
+                           sol_net *net, sol_err *err)
+{
+    if (a->data) return eval_data(p, a, net, data, err);
+    return a->text ? eval_text(p, a, net, err) : sol_eval_run_tasks(p, a, net, err);
+}
+
+static sol_status run(sol_program *p, void *argsp, sol_err *err)
+{
+    const sol_eval_args *a = argsp;
+    sol_dist *dist;
+    sol_net *net = NULL;
+    sol_dataset data = {0};
+    SOL_TRY(sol_program_dist(p, &dist, err));
     sol_interrupt_catch(false);
-    sol_status st =
-        a->samples ? sol_output_check(a->samples, SOL_OUTPUT_SAMPLES, a->force, err) : SOL_OK;
-    if (st == SOL_OK && a->data) st = sol_dataset_open(&data, a->data, err);
-    if (st != SOL_OK) return st;
-    st = sol_program_net(p, &a->net, p->word[0], &net, err);
-    if (st == SOL_OK)
-        st = a->data   ? eval_data(p, a, net, &data, err)
-             : a->text ? eval_text(p, a, net, err)
-                       : sol_eval_run_tasks(p, a, net, err);
+    sol_status st = sol_dist_agree(dist, open_all(p, a, &data, &net, err), err);
+    if (st == SOL_OK && sol_dist_size(dist) > 1)
+        st = compare_ranks(p, a, &data, sol_pool_threads(p->ctx->pool), err);
+    if (st == SOL_OK) st = sol_ranks_end(dist, evaluate(p, a, &data, net, err), err);
     sol_net_free(&net);
     if (a->data) sol_dataset_close(&data);
     return st;
@@ -312,16 +355,20 @@ const sol_verb sol_verb_eval = {
     .words = "MODEL",
     .min_words = 1,
     .max_words = 1,
+    .ranks = true,
     .takes_model = true,
     .summary = "loss and perplexity of a model on a dataset or text, zero-shot tasks",
-    .details = "MODEL is a checkpoint or model file (full precision, or Q(W) where it has a "
-               "quantizer) or a packed model. One of --data,\n"
-               "--text and --task says what it is evaluated on. --data is cut as the model's "
-               "training cut what it was measured on (train.seq,\n"
-               "train.eval_windows, documents apart: its losses are eval_loss and packed_loss "
-               "then); where the file says nothing of a training,\n"
-               "all windows of the model's context, at most 2048, documents joined. The result "
-               "says what was used.",
+    .details =
+        "MODEL is a checkpoint or model file (full precision, or Q(W) where it has a "
+        "quantizer) or a packed model. One of --data,\n"
+        "--text and --task says what it is evaluated on. --data is cut as the model's "
+        "training cut what it was measured on (train.seq,\n"
+        "train.eval_windows, documents apart: its losses are eval_loss and packed_loss "
+        "then); where the file says nothing of a training,\n"
+        "all windows of the model's context, at most 2048, documents joined. The result "
+        "says what was used.\n"
+        "`mpirun -n N solera eval ...` shares windows, or items of tasks, among N ranks; the "
+        "result has the same bits.",
     .options = options,
     .args_size = sizeof(sol_eval_args),
     .run = run,

@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "eval_args.h"
+#include "ranks.h"
 #include "task_plan.h"
 
 typedef struct evaluation {
@@ -83,6 +84,7 @@ static sol_status run_task(evaluation *e, const sol_eval_args *a, sol_net *net, 
     const sol_task_result *r = &t->result;
     sol_task_opts o = {.no_bos = a->no_bos,
                        .watch = {.fn = show, .user = e},
+                       .dist = e->program->dist,
                        .sample = e->samples ? write_sample : NULL,
                        .sample_user = e};
     e->name = t->kind->name;
@@ -132,14 +134,36 @@ static sol_status run_with_samples(evaluation *e, const sol_eval_args *a, sol_ne
     return st;
 }
 
+/* Of all that is scored. */
+static uint64_t tasks_digest(const sol_task_plan *tasks, int n)
+{
+    uint64_t h = SOL_FNV_START;
+    for (int i = 0; i < n; i++)
+        for (int64_t k = 0; k < tasks[i].task->n; k++) {
+            const sol_task_item *item = &tasks[i].task->item[k];
+            h = sol_fnv1a(h, &item->gold, sizeof item->gold);
+            for (int c = 0; c < item->n_choices; c++) {
+                const sol_task_choice *choice = &item->choice[c];
+                h = sol_fnv1a(h, choice->context, strlen(choice->context) + 1);
+                h = sol_fnv1a(h, choice->continuation, strlen(choice->continuation) + 1);
+            }
+        }
+    return h;
+}
+
+/* Only rank 0 writes samples. */
 sol_status sol_eval_run_tasks(sol_program *p, const sol_eval_args *a, sol_net *net, sol_err *err)
 {
     sol_task_plan *tasks = NULL;
     evaluation e = {.program = p};
     int n = 0;
-    SOL_TRY(sol_task_plans_read(&tasks, &n, a->tasks, a->task_dir, a->limit, err));
-    sol_status st = a->samples ? run_with_samples(&e, a, net, tasks, n, err)
-                               : run_planned(&e, a, net, tasks, n, err);
+    bool samples = a->samples && sol_dist_rank(p->dist) == 0;
+    sol_status st = sol_task_plans_read(&tasks, &n, a->tasks, a->task_dir, a->limit, err);
+    st = sol_dist_agree(p->dist, st, err);
+    if (st == SOL_OK) st = sol_ranks_compare(p->dist, "other tasks", tasks_digest(tasks, n), err);
+    if (st == SOL_OK)
+        st = samples ? run_with_samples(&e, a, net, tasks, n, err)
+                     : run_planned(&e, a, net, tasks, n, err);
     if (st == SOL_OK && a->json)
         print_json(tasks, n, net);
     else if (st == SOL_OK)

@@ -71,11 +71,17 @@ static sol_status unknown_verb(const char *word, sol_err *err)
                            word);
 }
 
-static sol_status start_verb(sol_program *p, void *args, sol_err *err)
+static sol_status prepare_verb(sol_program *p, sol_err *err)
 {
     SOL_TRY(sol_program_choose_kernels(p, err));
-    if (p->verb->takes_model) SOL_TRY(sol_program_find_model(p, err));
-    return p->verb->run(p, args, err);
+    return p->verb->takes_model ? sol_program_find_model(p, err) : SOL_OK;
+}
+
+static sol_status start_verb(sol_program *p, void *args, sol_err *err)
+{
+    sol_status st = prepare_verb(p, err);
+    if (p->dist) st = sol_dist_agree(p->dist, st, err);
+    return st == SOL_OK ? p->verb->run(p, args, err) : st;
 }
 
 static sol_status run_verb(sol_program *p, int argc, char **argv, sol_err *err)

@@ -3,6 +3,9 @@
 #include "ranks.h"
 
 #include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
 
 sol_status sol_ranks_compare(sol_dist *d, const char *what, uint64_t number, sol_err *err)
 {
@@ -20,6 +23,56 @@ sol_status sol_ranks_compare(sol_dist *d, const char *what, uint64_t number, sol
 sol_status sol_ranks_compare_text(sol_dist *d, const char *what, const char *text, sol_err *err)
 {
     return sol_ranks_compare(d, what, sol_fnv1a(SOL_FNV_START, text, strlen(text)), err);
+}
+
+typedef struct share_of_machine {
+    int threads, processors;
+} share_of_machine;
+
+/* The first machine whose ranks have more threads together than it has processors. */
+static void warn_crowded(const sol_program *p, const share_of_machine *all)
+{
+    char advice[64] = "fewer ranks would each have one";
+    int size = sol_dist_size(p->dist);
+    for (int i = 0; i < size; i++) {
+        const char *host = sol_dist_host(p->dist, i);
+        int threads = 0, ranks = 0;
+        for (int k = 0; k < size; k++) {
+            if (strcmp(sol_dist_host(p->dist, k), host) != 0) continue;
+            threads += all[k].threads;
+            ranks++;
+        }
+        if (threads <= all[i].processors) continue;
+        int fit = all[i].processors / ranks;
+        if (fit > 0) snprintf(advice, sizeof advice, "-t %d would give each one its own", fit);
+        sol_log_line(&p->log, SOL_LOG_WARN,
+                     "%d ranks on %s have %d threads, which is more than its %d processors: %s",
+                     ranks, host, threads, all[i].processors, advice);
+        return;
+    }
+}
+
+sol_status sol_ranks_compare_threads(sol_program *p, int threads, sol_err *err)
+{
+    share_of_machine all[SOL_DIST_MAX],
+        mine = {.threads = threads, .processors = (int)sysconf(_SC_NPROCESSORS_ONLN)};
+    SOL_TRY(sol_dist_gather(p->dist, &mine, sizeof mine, all, err));
+    if (sol_dist_size(p->dist) > 1) warn_crowded(p, all);
+    return SOL_OK;
+}
+
+sol_status sol_ranks_send_text(sol_dist *d, char **text, size_t *n, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    SOL_TRY(sol_dist_broadcast(d, n, sizeof *n, err));
+    if (sol_dist_rank(d) > 0) st = sol_alloc_array((void **)text, *n + 1, 1, err);
+    SOL_TRY(sol_dist_agree(d, st, err));
+    return sol_dist_broadcast(d, *text, *n, err);
+}
+
+sol_status sol_ranks_end(sol_dist *d, sol_status st, sol_err *err)
+{
+    return st != SOL_OK && sol_dist_agreed(d) ? st : sol_dist_agree(d, st, err);
 }
 
 /* Several processes that each do the whole would only be in each other's way. */

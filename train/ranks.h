@@ -24,5 +24,14 @@ sol_status sol_ranks_join(sol_program *p, sol_status st, sol_err *err);
 sol_status sol_ranks_compare(sol_dist *d, const char *what, uint64_t number, sol_err *err);
 /* The same for a text. */
 sol_status sol_ranks_compare_text(sol_dist *d, const char *what, const char *text, sol_err *err);
+/* Warns, once a job, where the ranks on a machine have more threads than it has processors. */
+sol_status sol_ranks_compare_threads(sol_program *p, int threads, sol_err *err);
+
+/* Rank 0's text[n] to the others, whose *text is NULL before, and their own with a 0 behind it
+ * after. */
+sol_status sol_ranks_send_text(sol_dist *d, char **text, size_t *n, sol_err *err);
+
+/* At the end of a verb: sol_dist_agree, unless all know already that it has failed. */
+sol_status sol_ranks_end(sol_dist *d, sol_status st, sol_err *err);
 
 #endif

@@ -512,6 +512,9 @@ static void log_start(const sol_trainer *t)
     sol_log_line(log, SOL_LOG_INFO, "solera %s, kernels %s, %s, %d threads", SOL_VERSION,
                  sol_tier_name(t->ctx->kernels.features), sol_gemm_library(),
                  sol_pool_threads(t->ctx->pool));
+    if (sol_dist_size(t->dist) > 1)
+        sol_log_line(log, SOL_LOG_INFO, "%d ranks, %" PRId64 " lanes, products in %s on all ranks",
+                     sol_dist_size(t->dist), t->cut.lanes, sol_config_word(c, "train.compute"));
     sol_log_line(log, SOL_LOG_INFO, "model %s: %s parameters, quantizer %s, residual %s %s",
                  c->model.init, sol_count_text((double)t->model->n_weights, a), c->quant.method,
                  t->quant.method ? sol_config_word(c, "residual.schedule") : "none",

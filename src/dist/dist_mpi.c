@@ -151,8 +151,7 @@ static sol_status reserve(sol_dist *d, sol_err *err)
     SOL_TRY(sol_dist_reserve(d, err));
     SOL_TRY(sol_alloc_array(&d->state, 1, sizeof(engine_state), err));
     engine_state *s = d->state;
-    SOL_TRY(
-        sol_grow_array((void **)&s->request, &s->request_capacity, n, sizeof *s->request, err));
+    SOL_TRY(sol_grow_array((void **)&s->request, &s->request_capacity, n, sizeof *s->request, err));
     return sol_grow_array((void **)&s->peer, &s->peer_capacity, n, sizeof *s->peer, err);
 }
 

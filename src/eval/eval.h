@@ -6,6 +6,7 @@
 #ifndef SOLERA_EVAL_EVAL_H
 #define SOLERA_EVAL_EVAL_H
 
+#include "dist/dist.h"
 #include "infer/infer.h"
 #include "store/model_file.h"
 #include "text/batcher.h"
@@ -27,6 +28,8 @@ typedef struct sol_eval_result {
 typedef struct sol_eval_opts {
     sol_windows windows;
     sol_eval_watch watch;
+    sol_dist *dist; /* ranks that share the work, borrowed; NULL: one. All call with the same net,
+                     * data and options, and get the same bits as one, or the same failure */
 } sol_eval_opts;
 
 /* Cross-entropy of a token stream: window w reads tokens [w seq, (w + 1) seq) and predicts the

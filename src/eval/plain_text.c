@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "eval/turns.h"
 
 /* What one pass over a text carries. */
 typedef struct pass {
@@ -15,6 +16,7 @@ typedef struct pass {
     sol_row *rows;    /* [context] */
     int32_t *targets; /* [context] */
     double *logprob;  /* [context] */
+    sol_turns turns;  /* a batch is a window */
     double sum;       /* of -log p */
     int64_t counted, done, total;
 } pass;
@@ -45,9 +47,17 @@ static sol_status pass_make(pass *p, sol_err *err)
     return sol_alloc_array((void **)&p->logprob, (size_t)context, sizeof *p->logprob, err);
 }
 
-/* Adds -log p of targets [predicting], which the last rows of inputs [n] predict, to the sum. */
-static sol_status add_losses(pass *p, sol_kv *kv, const int32_t *inputs, int64_t n,
-                             const int32_t *targets, int64_t predicting, sol_err *err)
+static sol_status add_losses(void *user, const double *loss, size_t n, sol_err *err)
+{
+    pass *p = user;
+    (void)err;
+    for (size_t i = 0; i < n; i++) p->sum += loss[i];
+    return SOL_OK;
+}
+
+/* loss[predicting]: -log p of targets, which the last rows of inputs [n] predict. */
+static sol_status compute(pass *p, sol_kv *kv, const int32_t *inputs, int64_t n,
+                          const int32_t *targets, int64_t predicting, double *loss, sol_err *err)
 {
     int64_t first = n - predicting;
     for (int64_t i = 0; i < n; i++) {
@@ -55,24 +65,34 @@ static sol_status add_losses(pass *p, sol_kv *kv, const int32_t *inputs, int64_t
         p->targets[i] = i < first ? -1 : targets[i - first];
     }
     SOL_TRY(sol_net_logprobs(p->net, p->rows, n, p->targets, p->logprob, err));
-    for (int64_t i = first; i < n; i++) p->sum -= p->logprob[i];
+    for (int64_t i = first; i < n; i++) loss[i - first] = -p->logprob[i];
     return SOL_OK;
 }
 
-/* Computes one window: inputs [n], the last `predicting` of which predict targets [predicting]. */
+/* Computes one window, where it is this rank's turn: inputs [n], the last `predicting` of which
+ * predict targets [predicting]. */
 static sol_status window(pass *p, const int32_t *inputs, int64_t n, const int32_t *targets,
                          int64_t predicting, sol_err *err)
 {
-    sol_kv *kv;
-    SOL_TRY(sol_kv_create(&kv, p->net, n, err));
-    sol_status st = add_losses(p, kv, inputs, n, targets, predicting, err);
+    sol_kv *kv = NULL;
+    double *loss;
+    sol_status st = SOL_OK;
+    bool mine = sol_turns_mine(&p->turns);
+    SOL_TRY(sol_turns_begin(&p->turns, (size_t)predicting, &loss, err));
+    if (mine) st = sol_kv_create(&kv, p->net, n, err);
+    if (mine && st == SOL_OK) st = compute(p, kv, inputs, n, targets, predicting, loss, err);
     sol_kv_free(&kv);
-    if (st != SOL_OK) return st;
     p->counted += predicting;
     p->done += predicting;
-    if (p->o->watch.fn && !p->o->watch.fn(p->o->watch.user, p->done, p->total))
-        return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-    return SOL_OK;
+    if (st == SOL_OK && p->o->watch.fn && !p->o->watch.fn(p->o->watch.user, p->done, p->total))
+        st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+    return sol_turns_done(&p->turns, st, err);
+}
+
+/* A pass by the ranks of o. */
+static pass pass_of(sol_net *net, const sol_text_opts *o)
+{
+    return (pass){.net = net, .o = o, .turns = {.dist = o->dist, .take = add_losses}};
 }
 
 static sol_status finish(const pass *p, double start, sol_text_result *r, sol_err *err)
@@ -115,16 +135,17 @@ static sol_status run_windows(pass *p, const char *text, size_t n, sol_ids *ids,
 sol_status sol_eval_text_windows(sol_net *net, const char *text, size_t n, const sol_text_opts *o,
                                  sol_text_result *r, sol_err *err)
 {
-    pass p = {.net = net, .o = o};
+    pass p = pass_of(net, o);
     sol_ids ids = {0};
     double start = sol_clock();
+    p.turns.user = &p;
     *r = (sol_text_result){0};
     if (o->context == 1)
         return sol_fail(
             err, SOL_ERR_RANGE,
             "windows of 1 token predict nothing, since a window never predicts its own first: "
             "at least 2 are needed");
-    sol_status st = run_windows(&p, text, n, &ids, err);
+    sol_status st = sol_turns_end(&p.turns, run_windows(&p, text, n, &ids, err), err);
     if (st == SOL_OK) st = finish(&p, start, r, err);
     pass_free(&p);
     sol_ids_free(&ids);
@@ -190,11 +211,12 @@ static sol_status run_pages(pass *p, const char *text, size_t n, sol_ids *ids, s
 sol_status sol_eval_text_words(sol_net *net, const char *text, size_t n, const sol_text_opts *o,
                                sol_text_result *r, sol_err *err)
 {
-    pass p = {.net = net, .o = o};
+    pass p = pass_of(net, o);
     sol_ids ids = {0};
     double start = sol_clock();
+    p.turns.user = &p;
     *r = (sol_text_result){.bytes = (int64_t)n};
-    sol_status st = run_pages(&p, text, n, &ids, r, err);
+    sol_status st = sol_turns_end(&p.turns, run_pages(&p, text, n, &ids, r, err), err);
     if (st == SOL_OK) st = finish(&p, start, r, err);
     if (st == SOL_OK) {
         r->word_ppl = exp(p.sum / (double)r->words);

@@ -25,6 +25,7 @@ typedef struct sol_text_opts {
     int64_t context, stride;
     bool special; /* text that spells special tokens means them; BOS is then not doubled */
     sol_eval_watch watch;
+    sol_dist *dist; /* as in sol_eval_opts */
 } sol_text_opts;
 
 typedef struct sol_text_result {

@@ -1,5 +1,5 @@
 /* Scores the items of a task, which task_read.c has read: the choices of several items share
- * forward passes, and common prefixes are computed once. */
+ * forward passes, common prefixes are computed once, and ranks take such groups in turns. */
 #include <math.h>
 #include <string.h>
 
@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "eval/blank.h"
 #include "eval/tasks.h"
+#include "eval/turns.h"
 
 /* Items that go through the network together, as far as their tokens fit. */
 enum { GROUP_ITEMS = 64, GROUP_TOKENS = 8192 };
@@ -20,7 +21,7 @@ typedef struct request {
 
 typedef struct member {
     request *request; /* [n_choices]; owned */
-    double *score;    /* [n_choices]; owned */
+    double *score;    /* [n_choices], of the turn */
     int64_t shared;   /* leading tokens that all choices have and none predicts from */
     int64_t longest;  /* rows of the longest choice */
     sol_kv *kv;
@@ -38,7 +39,9 @@ typedef struct runner {
     sol_row *row;
     int32_t *target;
     double *logprob;
-    double **owner; /* [n] where the log-probability of a row goes */
+    double **owner;  /* [n] where the log-probability of a row goes */
+    sol_turns turns; /* a batch is a group */
+    int64_t counted; /* items */
     int64_t right, right_norm;
 } runner;
 
@@ -50,7 +53,6 @@ static void free_group(runner *r)
             for (int c = 0; c < r->task->item[r->first + i].n_choices; c++)
                 sol_ids_free(&m->request[c].ids);
         sol_free(m->request);
-        sol_free(m->score);
         sol_kv_free(&m->kv);
     }
     r->n_group = 0;
@@ -109,7 +111,6 @@ static sol_status make_member(runner *r, int64_t i, member *m, sol_err *err)
     const sol_task_item *item = &r->task->item[i];
     size_t n = (size_t)item->n_choices;
     SOL_TRY(sol_alloc_array((void **)&m->request, n, sizeof *m->request, err));
-    SOL_TRY(sol_alloc_array((void **)&m->score, n, sizeof *m->score, err));
     for (int c = 0; c < item->n_choices; c++) {
         request *q = &m->request[c];
         const request *q0 = m->request;
@@ -196,23 +197,24 @@ static int best(const double *score, int n, const sol_task_choice *norm)
     return top;
 }
 
-static sol_status count_group(runner *r, sol_err *err)
+/* Counts the next items, as many as there are scores of. */
+static sol_status count_items(void *user, const double *score, size_t n, sol_err *err)
 {
-    for (int i = 0; i < r->n_group; i++) {
-        const sol_task_item *item = &r->task->item[r->first + i];
-        const double *score = r->group[i].score;
+    runner *r = user;
+    for (const double *end = score + n; score < end; r->counted++) {
+        const sol_task_item *item = &r->task->item[r->counted];
         for (int c = 0; c < item->n_choices; c++)
             if (!isfinite(score[c]))
                 return sol_fail(err, SOL_ERR_NONFINITE,
                                 "item %lld: a score is %g: the model's weights are broken",
-                                (long long)(r->first + i), score[c]);
+                                (long long)r->counted, score[c]);
         int plain = best(score, item->n_choices, NULL),
             norm = best(score, item->n_choices, item->choice);
         r->right += plain == item->gold;
         r->right_norm += norm == item->gold;
         if (r->o->sample)
-            SOL_TRY(
-                r->o->sample(r->o->sample_user, r->task, r->first + i, score, plain, norm, err));
+            SOL_TRY(r->o->sample(r->o->sample_user, r->task, r->counted, score, plain, norm, err));
+        score += item->n_choices;
     }
     return SOL_OK;
 }
@@ -224,10 +226,11 @@ static double standard_error(int64_t right, int64_t n)
     return n > 1 ? sqrt(p * (1 - p) / (double)(n - 1)) : 0;
 }
 
-/* Makes the group of the items from r->first on, as many as fit, and scores them. */
-static sol_status run_group(runner *r, sol_err *err)
+/* Makes the group of the items from r->first on, as many as fit; *n: its choices. */
+static sol_status make_group(runner *r, size_t *n, sol_err *err)
 {
     int64_t tokens = 0;
+    *n = 0;
     while (r->first + r->n_group < r->task->n && r->n_group < GROUP_ITEMS &&
            tokens < GROUP_TOKENS) {
         int64_t i = r->first + r->n_group;
@@ -236,22 +239,49 @@ static sol_status run_group(runner *r, sol_err *err)
         sol_status st = make_member(r, i, m, err);
         if (st != SOL_OK) return sol_err_prefix(err, st, "item %lld", (long long)i);
         tokens += m->longest;
+        *n += (size_t)r->task->item[i].n_choices;
     }
-    SOL_TRY(score_group(r, err));
-    return count_group(r, err);
+    return SOL_OK;
+}
+
+static sol_status run_group(runner *r, sol_err *err)
+{
+    size_t n;
+    double *score;
+    bool mine = sol_turns_mine(&r->turns);
+    SOL_TRY(make_group(r, &n, err));
+    int64_t done = r->first + r->n_group;
+    SOL_TRY(sol_turns_begin(&r->turns, n, &score, err));
+    for (int i = 0; i < r->n_group; i++) {
+        r->group[i].score = score;
+        score += r->task->item[r->first + i].n_choices;
+    }
+    sol_status st = mine ? score_group(r, err) : SOL_OK;
+    if (st == SOL_OK && r->o->watch.fn && !r->o->watch.fn(r->o->watch.user, done, r->task->n))
+        st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+    return sol_turns_done(&r->turns, st, err);
 }
 
 static sol_status run_groups(runner *r, sol_err *err)
 {
-    for (int64_t done = 0; done < r->task->n;) {
-        r->first = done;
+    while (r->first < r->task->n) {
         sol_status st = run_group(r, err);
-        done += r->n_group;
+        int64_t n = r->n_group;
         free_group(r);
         if (st != SOL_OK) return st;
-        if (r->o->watch.fn && !r->o->watch.fn(r->o->watch.user, done, r->task->n))
-            return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+        r->first += n;
     }
+    return SOL_OK;
+}
+
+/* Each rank has counted its own. */
+static sol_status add_tokens(sol_dist *d, int64_t *tokens, sol_err *err)
+{
+    int64_t all[SOL_DIST_MAX];
+    if (sol_dist_size(d) == 1) return SOL_OK;
+    SOL_TRY(sol_dist_gather(d, tokens, sizeof *tokens, all, err));
+    *tokens = 0;
+    for (int i = 0; i < sol_dist_size(d); i++) *tokens += all[i];
     return SOL_OK;
 }
 
@@ -261,10 +291,12 @@ sol_status sol_task_run(sol_net *net, const sol_task *t, const sol_task_opts *o,
     runner run = {.net = net, .task = t, .o = o, .r = r};
     double start = sol_clock();
     *r = (sol_task_result){.n = t->n};
+    run.turns = (sol_turns){.dist = o->dist, .take = count_items, .user = &run};
     if (!sol_net_tokenizer(net))
         return sol_fail(err, SOL_ERR_FORMAT,
                         "the model has no tokenizer, so that tasks cannot be read");
-    sol_status st = run_groups(&run, err);
+    sol_status st = sol_turns_end(&run.turns, run_groups(&run, err), err);
+    if (st == SOL_OK) st = add_tokens(o->dist, &r->tokens, err);
     if (st == SOL_OK) {
         r->acc = (double)run.right / (double)t->n;
         r->acc_norm = (double)run.right_norm / (double)t->n;

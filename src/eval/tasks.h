@@ -60,6 +60,7 @@ typedef struct sol_task_opts {
     bool no_bos;          /* without what the tokenizer's template puts in front (the harness'
                            * add_bos_token=False, the default of older versions) */
     sol_eval_watch watch; /* items done and in all */
+    sol_dist *dist;       /* as in sol_eval_opts; all ranks then call sample */
     /* Called for every item in order with the scores of its choices; may be NULL. */
     sol_status (*sample)(void *user, const sol_task *t, int64_t item, const double *score,
                          int picked, int picked_norm, sol_err *err);

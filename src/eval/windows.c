@@ -1,11 +1,13 @@
-/* Cross-entropy of token data: gathers windows, or their documents, into batches for the network
- * and sums in file order. The trainer's evaluations and `solera eval --data` call it. */
+/* Cross-entropy of token data: gathers windows, or their documents, into batches for the network,
+ * which ranks compute in turns, and sums in file order. The trainer's evaluations and `solera eval
+ * --data` call it. */
 #include <math.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "eval/eval.h"
+#include "eval/turns.h"
 
 /* Rows are gathered from many windows, or documents, before they go through the network together.
  */
@@ -18,7 +20,8 @@ typedef struct gather {
     sol_row *rows;    /* [capacity] */
     int32_t *targets; /* [capacity] */
     double *logprob;  /* [capacity] */
-    sol_kv **kvs;     /* [capacity] one a stretch */
+    sol_kv **kvs;     /* [capacity] one a stretch; none of a batch that another rank computes */
+    sol_turns turns;
     int64_t done, total;
     double sum;
     int64_t counted;
@@ -48,22 +51,41 @@ static sol_status gather_make(gather *g, sol_err *err)
     return sol_alloc_array((void **)&g->kvs, n, sizeof(sol_kv *), err);
 }
 
-/* Computes the gathered rows and adds up their losses. On failure gather_free releases the rest. */
+/* The losses of the gathered rows that predict something, in order. */
+static sol_status compute(gather *g, double *loss, sol_err *err)
+{
+    SOL_TRY(sol_net_logprobs(g->net, g->rows, g->n, g->targets, g->logprob, err));
+    for (int64_t i = 0; i < g->n; i++)
+        if (g->targets[i] >= 0) *loss++ = -g->logprob[i];
+    return SOL_OK;
+}
+
+static sol_status add_losses(void *user, const double *loss, size_t n, sol_err *err)
+{
+    gather *g = user;
+    (void)err;
+    for (size_t i = 0; i < n; i++) g->sum += loss[i];
+    g->counted += (int64_t)n;
+    return SOL_OK;
+}
+
+/* Computes the gathered rows, where it is this rank's turn. On failure gather_free releases the
+ * rest. */
 static sol_status flush(gather *g, sol_err *err)
 {
+    double *loss;
+    size_t predicts = 0;
     if (g->n == 0) return SOL_OK;
-    SOL_TRY(sol_net_logprobs(g->net, g->rows, g->n, g->targets, g->logprob, err));
-    for (int64_t i = 0; i < g->n; i++) {
-        if (g->targets[i] < 0) continue;
-        g->sum -= g->logprob[i];
-        g->counted++;
-    }
+    for (int64_t i = 0; i < g->n; i++) predicts += g->targets[i] >= 0;
+    bool mine = sol_turns_mine(&g->turns);
+    SOL_TRY(sol_turns_begin(&g->turns, predicts, &loss, err));
+    sol_status st = mine ? compute(g, loss, err) : SOL_OK;
     free_kvs(g);
     g->done += g->n;
     g->n = 0;
-    if (g->o->watch.fn && !g->o->watch.fn(g->o->watch.user, g->done, g->total))
-        return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-    return SOL_OK;
+    if (st == SOL_OK && g->o->watch.fn && !g->o->watch.fn(g->o->watch.user, g->done, g->total))
+        st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+    return sol_turns_done(&g->turns, st, err);
 }
 
 static sol_status take_token(const gather *g, const sol_tokens *t, int64_t i, int32_t *id,
@@ -82,8 +104,11 @@ static sol_status add_stretch(gather *g, const sol_tokens *t, int64_t from, int6
                               sol_err *err)
 {
     if (g->n + to - from > g->capacity) SOL_TRY(flush(g, err));
-    SOL_TRY(sol_kv_create(&g->kvs[g->n_kvs], g->net, to - from, err));
-    sol_kv *kv = g->kvs[g->n_kvs++];
+    sol_kv *kv = NULL;
+    if (sol_turns_mine(&g->turns)) {
+        SOL_TRY(sol_kv_create(&kv, g->net, to - from, err));
+        g->kvs[g->n_kvs++] = kv;
+    }
     for (int64_t i = from; i < to; i++, g->n++) {
         bool predicts = i + 1 < to || !closed;
         g->rows[g->n] = (sol_row){.kv = kv};
@@ -107,7 +132,7 @@ static sol_status add_apart(gather *g, const sol_tokens *t, int64_t from, int64_
     return SOL_OK;
 }
 
-/* All windows of the first `last` tokens; the loss of each token is in g->sum then. */
+/* All windows of the first `last` tokens. */
 static sol_status add_windows(gather *g, const sol_tokens *t, int64_t last, sol_err *err)
 {
     int64_t doc = 0, seq = g->o->windows.seq;
@@ -116,10 +141,7 @@ static sol_status add_windows(gather *g, const sol_tokens *t, int64_t last, sol_
         SOL_TRY(g->o->windows.apart ? add_apart(g, t, from, to, &doc, err)
                                     : add_stretch(g, t, from, to, false, err));
     }
-    SOL_TRY(flush(g, err));
-    if (g->counted > 0) return SOL_OK;
-    return sol_fail(err, SOL_ERR_SHAPE,
-                    "no document of the data holds 2 tokens: nothing to predict");
+    return flush(g, err);
 }
 
 static sol_status check_data(const sol_net *net, const sol_tokens *t, const sol_eval_opts *o,
@@ -144,20 +166,30 @@ static sol_status check_data(const sol_net *net, const sol_tokens *t, const sol_
     return SOL_OK;
 }
 
+static sol_status evaluate(gather *g, const sol_tokens *t, sol_err *err)
+{
+    const sol_windows *w = &g->o->windows;
+    int64_t last = t->n - 1; /* the last token is a target alone */
+    SOL_TRY(check_data(g->net, t, g->o, err));
+    if (w->max > 0 && w->max <= last / w->seq) last = w->max * w->seq;
+    g->total = last;
+    SOL_TRY(gather_make(g, err));
+    return add_windows(g, t, last, err);
+}
+
 sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_opts *o,
                             sol_eval_result *r, sol_err *err)
 {
     gather g = {.net = net, .o = o};
     double start = sol_clock();
-    int64_t last = t->n - 1; /* the last token is a target alone */
-    SOL_TRY(check_data(net, t, o, err));
-    if (o->windows.max > 0 && o->windows.max <= last / o->windows.seq)
-        last = o->windows.max * o->windows.seq;
-    g.total = last;
-    sol_status st = gather_make(&g, err);
-    if (st == SOL_OK) st = add_windows(&g, t, last, err);
+    g.turns = (sol_turns){.dist = o->dist, .take = add_losses, .user = &g};
+    sol_status st = evaluate(&g, t, err);
+    st = sol_turns_end(&g.turns, st, err);
     gather_free(&g);
     if (st != SOL_OK) return st;
+    if (g.counted == 0)
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "no document of the data holds 2 tokens: nothing to predict");
     double loss = g.sum / (double)g.counted;
     *r = (sol_eval_result){
         .loss = loss, .ppl = exp(loss), .tokens = g.counted, .seconds = sol_clock() - start};

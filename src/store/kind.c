@@ -99,7 +99,7 @@ sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *e
     sol_h5_file f;
     sol_file_kind kind;
     SOL_TRY(sol_store_kind(path, &kind, err));
-    if (kind != SOL_FILE_CHECKPOINT && kind != SOL_FILE_MODEL)
+    if (kind != SOL_FILE_CHECKPOINT && kind != SOL_FILE_MODEL && kind != SOL_FILE_PACKED)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: is not a model with its weights", path);
     SOL_TRY(sol_h5_open(&f, path, err));
     *digest = SOL_FNV_START;

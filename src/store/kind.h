@@ -19,8 +19,8 @@ sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err);
 /* A tokenizer from any file: alone from a checkpoint, model or packed file (SOL_ERR_FORMAT when
  * there is none in it), or what sol_tokenizer_open reads. */
 sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err);
-/* A digest of the configuration and the parameters in a checkpoint or model file; nothing else in
- * the file counts. */
+/* A digest of the configuration and the parameters in a checkpoint, model or packed file; nothing
+ * else in the file counts. */
 sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *err);
 /* Only the configuration and the tokenizer of a checkpoint, model file or packed model; either may
  * be NULL. The caller owns *tokenizer, which is NULL when the file has none. */

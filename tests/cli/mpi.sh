@@ -89,7 +89,7 @@ refused() { # N TEXT COMMAND...: one line from rank 0, which mpirun says more ab
     code=0
     ranks "$n" "$@" >"$dir/out" 2>"$dir/err" || code=$?
     [ "$code" -eq 2 ] || fail "exit code $code, not 2: $*: $(cat "$dir/err")"
-    [ "$(grep -c '^solera train: ' "$dir/err")" -eq 1 ] && grep -qF -- "$text" "$dir/err" || fail "'$text' is not the line of: $*: $(cat "$dir/err")"
+    [ "$(grep -c '^solera [a-z]*: ' "$dir/err")" -eq 1 ] && grep -qF -- "$text" "$dir/err" || fail "'$text' is not the line of: $*: $(cat "$dir/err")"
 }
 refused 3 "3 lanes, one a rank, do not share the 4 windows of a step, train.accumulate 1 times train.batch 4: 1, 2 or 4 do" \
     "$SOLERA" train "$dir/job.yaml" --set train.batch=4
@@ -101,6 +101,7 @@ refused 2 "is not the directory that rank 0 has under this name" sh -c '[ "$OMPI
 refused 2 "rank 1 on $(uname -n): has another job than rank 0: train.steps: 5 -> 6" sh -c 'exec "$0" "$@" --set train.steps=$((OMPI_COMM_WORLD_RANK + 5))' \
     "$SOLERA" train "$dir/job.yaml" --set train.batch=8
 refused 2 "wants CONFIG.yaml|RUN" "$SOLERA" train
+refused 1 "rank 1 on $(uname -n) has another verb than rank 0 on $(uname -n)" "$SOLERA" train "$dir/job.yaml" : -n 1 "$SOLERA" eval "$dir/start.h5"
 code=0
 ranks 2 "$SOLERA" inspect killed/run >"$dir/out" 2>"$dir/err" || code=$?
 [ "$code" -eq 2 ] && [ "$(grep -c 'solera inspect: runs in one process, not on 2 ranks' "$dir/err")" -eq 1 ] || fail "inspect on 2 ranks: $(cat "$dir/err")"
@@ -131,6 +132,25 @@ unlike "other evaluation data" --set data.eval=data.h5
 unlike "another tokenizer" --set model.tokenizer=tokenizer.json --set data.train=own.h5 --set train.eval_every=0
 expect 2 "Slurm started 2 tasks without MPI" env SLURM_NTASKS=2 SLURM_PROCID=1 "$SOLERA" train "$dir/job.yaml"
 
+# Evaluations: ranks share the windows and items, the result has the same bits.
+for i in $(seq 150); do
+    echo "{\"ctx\": \"the cat $i sees\", \"choices\": [\" a dog\", \" our bird of $i\"], \"gold\": $((i % 2))}"
+done >arc_easy_test.jsonl
+evaluated() { # options...
+    "$SOLERA" eval start.h5 "$@" --json -q >"$dir/alone"
+    [ ! -e samples.jsonl ] || mv samples.jsonl samples.alone
+    ranks 3 "$SOLERA" eval start.h5 "$@" --json -q -t 1 >"$dir/shared" 2>"$dir/err" || fail "eval $*: $(cat "$dir/err")"
+    for i in alone shared; do sed -i 's/, "seconds".*//' "$dir/$i"; done
+    cmp "$dir/alone" "$dir/shared" || fail "eval $*: $(cat "$dir/alone" "$dir/shared")"
+}
+evaluated --data data.h5 --windows 0 --seq 16
+evaluated --text text.txt --context 48 --stride 20 --word-level
+evaluated --task arc_easy --task-dir . --samples samples.jsonl
+cmp samples.alone samples.jsonl || fail "eval: other samples"
+refused 2 "solera eval: none.h5: cannot open" "$SOLERA" eval start.h5 --data none.h5
+refused 2 "windows of 1 token predict nothing" "$SOLERA" eval start.h5 --text text.txt --context 1
+refused 1 "rank 1 on $(uname -n) has another model than rank 0 on $(uname -n)" "$SOLERA" eval start.h5 --data data.h5 : -n 1 "$SOLERA" eval killed/run/ckpt/step-000003.h5 --data data.h5
+
 # A rank that hangs is named after dist.timeout; SIGUSR1 to mpirun saves and ends with 130.
 run_on() { # N RUN settings: in the background, as $pid, until its first step is done
     n=$1 here=$2
@@ -148,7 +168,10 @@ wait "$pid" || code=$?
 kill -9 "$victim" 2>/dev/null || true
 pid=
 [ "$code" -ne 0 ] && grep -Eq 'rank [01] on [^ ]* has sent nothing for 2 s \(dist.timeout\)' "$dir/said" || fail "a rank that hangs: $code, $(cat "$dir/said")"
-run_on 2 saved
+run_on 2 saved --set train.compute=auto
+until_said "train.compute auto: "
+grep -q '^train.compute auto: [bfp]*[0-9]* on all ranks, by the processor of rank 0$' "$dir/said" || fail "who chooses the type: $(cat "$dir/said")"
+grep -q '2 ranks, 2 lanes, products in [bfp]*[0-9]* on all ranks$' "$dir/saved/log.txt" || fail "the log does not say the ranks"
 kill -USR1 "$(pgrep -P "$pid" -o mpirun || echo "$pid")"
 ended 130
 grep -q 'interrupted after step [0-9]* of 1000000 .*, saved; --resume goes on' "$dir/said" || fail "SIGUSR1: $(cat "$dir/said")"
