@@ -259,7 +259,7 @@ START_TEST(packed_loss_on_a_real_model)
     sol_ids encoded = {0};
     sol_model_file ck;
     sol_ctx *ctx;
-    ck_ok(sol_model_file_read(&ck, "checkpoints/embedded.h5", SOL_F32, err));
+    ck_ok(sol_model_file_read(&ck, "checkpoints/embedded.h5", SOL_F32, NULL, err));
     ck_ok(sol_file_read("data/sample/stories.txt", &text, &size, err));
     ck_ok(sol_tokenizer_encode(ck.tokenizer, text, size, 0, &encoded, err));
     for (int i = 0; i < 129 * DOCS; i++) ids[i] = (uint16_t)encoded.id[i];

@@ -38,7 +38,7 @@ START_TEST(same_as_llama2c)
     snprintf(bin, sizeof bin, "%s", sol_test_data("models/stories260K.bin"));
     ck_ok(sol_import(gguf, back, &o, &r, err));
     ck_assert_str_eq(r.source, "GGUF");
-    ck_ok(sol_model_file_read(&a, back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&a, back, SOL_F32, NULL, err));
     ck_ok(sol_import_llama2c(&b, bin, NULL, err));
     ck_assert_int_eq(a.model->n_elements, b.model->n_elements);
     ck_assert_mem_eq(a.model->data, b.model->data, (size_t)a.model->n_elements * 4);
@@ -96,7 +96,7 @@ static void write_model_of(sol_family family, bool tied, sol_block_layout layout
                                .layout = layout,
                                .scale_dtype = SOL_F16};
     sol_test_byte_tokenizer(&c.tokenizer);
-    ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, NULL, err));
     sol_model_file_free(&c);
 }
 
@@ -188,11 +188,11 @@ START_TEST(learned_parameters_stay_behind)
     static float want[LENGTH * VOCAB], has[LENGTH * VOCAB];
     sol_model_file c = {0};
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
-    ck_ok(sol_model_file_read(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, model, SOL_F32, NULL, err));
     c.quant.method = sol_quantizer_find("lsq");
     ck_ok(sol_model_add_learned(c.model, &c.quant, err));
     sol_model_start_learned(ctx, c.model, &c.quant);
-    ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, NULL, err));
     logits_of(model, want);
     for (int latent = 0; latent < 2; latent++) {
         sol_gguf_opts o = {
@@ -218,12 +218,12 @@ START_TEST(eos_lists_come_back)
     sol_model_config config;
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
     for (int first = 2; first <= 260; first += 258) { /* the tokenizer's own EOS, and another */
-        ck_ok(sol_model_file_read(&c, model, SOL_F32, err));
+        ck_ok(sol_model_file_read(&c, model, SOL_F32, NULL, err));
         c.model->config.eos_token_id = first;
         c.model->config.n_more_eos = 0;
         for (int k = 0; k < 3; k++)
             ck_ok(sol_model_add_eos(&c.model->config, (int64_t[]){259, 7, 1}[k], err));
-        ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
+        ck_ok(sol_model_file_write(&c, model, SOL_F32, NULL, err));
         export("f16", "f32", false);
         import();
         ck_ok(sol_store_read_header(back, &config, NULL, err));
@@ -250,7 +250,7 @@ static uint64_t foretold_bytes(const sol_gguf_opts *o)
     sol_model_file c;
     sol_model *shapes;
     uint64_t bytes;
-    ck_ok(sol_model_file_read(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, model, SOL_F32, NULL, err));
     ck_ok(sol_model_describe(&shapes, &c.model->config, SOL_F32, err));
     ck_ok(sol_export_gguf_bytes(shapes, c.tokenizer, &c.quant, o, &bytes, err));
     sol_model_free(&shapes);
@@ -282,7 +282,7 @@ START_TEST(sizes_are_as_predicted)
     sol_model_file c;
     double linear = 0;
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
-    ck_ok(sol_model_file_read(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, model, SOL_F32, NULL, err));
     for (int i = 0; i < c.model->n_params; i++)
         if (c.model->params[i].quantized) linear += (double)sol_param_count(&c.model->params[i]);
     sol_model_file_free(&c);
@@ -323,7 +323,7 @@ START_TEST(stq_blocks_are_the_trained_ones)
     float *q, out[512];
     char name[64];
     write_model(true, SOL_LAYOUT_CONTIGUOUS, SOL_PER_CHANNEL, 0);
-    ck_ok(sol_model_file_read(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, model, SOL_F32, NULL, err));
     ck_ok(sol_alloc_array((void **)&q, 512 * 512, sizeof *q, err));
     for (int id = 42; id <= 43; id++) {
         export("stq1_0", "f16", id == 42);
@@ -379,8 +379,8 @@ START_TEST(metadata_and_tokenizer)
     ck_assert_str_eq(sol_gguf_tensor_named(&g, "blk.0.attn_norm.weight")->type->name, "F32");
     sol_gguf_close(&g);
     import();
-    ck_ok(sol_model_file_read(&a, model, SOL_F32, err));
-    ck_ok(sol_model_file_read(&b, back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&a, model, SOL_F32, NULL, err));
+    ck_ok(sol_model_file_read(&b, back, SOL_F32, NULL, err));
     ck_assert_mem_eq(&a.model->config, &b.model->config, sizeof a.model->config);
     ck_assert_uint_eq(sol_tokenizer_hash(a.tokenizer), sol_tokenizer_hash(b.tokenizer));
     sol_model_file_free(&a);
@@ -412,9 +412,9 @@ START_TEST(refused_exports)
     ck_assert(!sol_file_exists(file));
     ck_ok(try_export("stq1_0", NULL, true, &r, err));
     ck_assert(r.nmse > 1e-4 && r.nmse < 0.2);
-    ck_ok(sol_model_file_read(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, model, SOL_F32, NULL, err));
     c.quant.method = NULL;
-    ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, NULL, err));
     ck_fails(try_export("tq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED,
              "was trained in full precision");
     ck_ok(try_export("bf16", NULL, false, &r, err));
@@ -422,17 +422,17 @@ START_TEST(refused_exports)
     c.quant = (sol_quant_spec){.method = sol_quantizer_find("absmean"),
                                .granularity = SOL_PER_CHANNEL,
                                .scale_dtype = SOL_F16};
-    ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, NULL, err));
     ck_fails(try_export("stq1_0", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "are not 3:4 sparse");
     ck_ok(try_export("tq2_0", NULL, false, &r, err));
     sol_tokenizer_free(&c.tokenizer);
-    ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, NULL, err));
     ck_fails(try_export("f16", NULL, false, &r, err), SOL_ERR_UNSUPPORTED, "has no tokenizer");
     sol_model_config config = c.model->config;
     config.qk_norm = true;
     sol_model_free(&c.model);
     ck_ok(sol_model_create(&c.model, &config, SOL_F32, err));
-    ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, NULL, err));
     ck_fails(try_export("f16", NULL, false, &r, err), SOL_ERR_UNSUPPORTED,
              "has norms of q and k, which a llama model");
     sol_model_file_free(&c);

@@ -40,7 +40,7 @@ static void setup(void)
     ck_ok(sol_model_create(&c.model, &config, SOL_F32, err));
     sol_model_init_random(NULL, c.model, 11);
     sol_test_byte_tokenizer(&c.tokenizer);
-    ck_ok(sol_model_file_write(&c, model, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, NULL, err));
     sol_model_file_free(&c);
     ck_ok(sol_export_gguf(ctx, model, file, &o, &r, err));
     ck_ok(sol_file_read(file, &bytes, &n_bytes, err));
@@ -180,12 +180,12 @@ START_TEST(rope_scaling_by_type)
     for (int i = 0; i < 2; i++) {
         write_scaling("none", factors[i], 8);
         ck_ok(import(err));
-        ck_ok(sol_model_file_read(&c, back, SOL_F32, err));
+        ck_ok(sol_model_file_read(&c, back, SOL_F32, NULL, err));
         ck_assert(c.model->config.rope_factor == 0);
         sol_model_file_free(&c);
         write_scaling("linear", factors[i], 2.5f);
         ck_ok(import(err));
-        ck_ok(sol_model_file_read(&c, back, SOL_F32, err));
+        ck_ok(sol_model_file_read(&c, back, SOL_F32, NULL, err));
         ck_assert(sol_rope_is_linear(&c.model->config) && c.model->config.rope_factor == 2.5);
         sol_model_file_free(&c);
         write_scaling("linear", factors[i], -2);
@@ -253,7 +253,7 @@ START_TEST(window_means_mistral)
         sol_model_file c;
         write_with_count("llama.attention.sliding_window", (uint32_t)windows[i]);
         ck_ok(import(err));
-        ck_ok(sol_model_file_read(&c, back, SOL_F32, err));
+        ck_ok(sol_model_file_read(&c, back, SOL_F32, NULL, err));
         ck_assert_int_eq(c.model->config.family, i == 1 ? SOL_FAMILY_MISTRAL : SOL_FAMILY_LLAMA);
         ck_assert_int_eq(c.model->config.sliding_window, i == 1 ? 32 : 0);
         sol_model_file_free(&c);
@@ -329,7 +329,7 @@ START_TEST(what_is_not_there)
     rename_key("tokenizer.ggml.eos_token_id");
     write_with_count("x", 0);
     ck_ok(import(err));
-    ck_ok(sol_model_file_read(&c, back, SOL_F32, err)); /* SentencePiece has 1 and 2 */
+    ck_ok(sol_model_file_read(&c, back, SOL_F32, NULL, err)); /* SentencePiece has 1 and 2 */
     ck_assert_int_eq(sol_tokenizer_bos(c.tokenizer), 1);
     ck_assert_int_eq(sol_tokenizer_eos(c.tokenizer), 2);
     ck_assert_int_eq(c.model->config.eos_token_id, 2);
@@ -342,7 +342,7 @@ START_TEST(several_ends)
     sol_model_file c;
     write_with_counts("tokenizer.ggml.eos_token_ids", 2, 259); /* the first is eos_token_id, too */
     ck_ok(import(err));
-    ck_ok(sol_model_file_read(&c, back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, back, SOL_F32, NULL, err));
     ck_assert_int_eq(c.model->config.eos_token_id, 2);
     ck_assert(c.model->config.n_more_eos == 1 && c.model->config.more_eos[0] == 259);
     sol_model_file_free(&c);

@@ -56,7 +56,7 @@ static void import(const char *source, sol_model_file *c)
     sol_import_opts o = {.tokenizer = ROOT "qwen3/tokenizer.json"};
     sol_import_result r;
     ck_ok(sol_import(source, file, &o, &r, err));
-    ck_ok(sol_model_file_read(c, file, SOL_F32, err));
+    ck_ok(sol_model_file_read(c, file, SOL_F32, NULL, err));
 }
 
 static void open_family(const char *name, sol_model_file *c)

@@ -82,7 +82,7 @@ static fixture open_net(const json_t *one, form how)
         snprintf(again, sizeof again, "%s/m.h5", dir);
         ck_ok(sol_export_gguf(ctx, text_of(golden, "model"), path, &gguf, &exported, err));
         ck_ok(sol_import(path, again, &import, &imported, err));
-        ck_ok(sol_model_file_read(&f.back, again, SOL_F32, err));
+        ck_ok(sol_model_file_read(&f.back, again, SOL_F32, NULL, err));
         sol_test_dir_remove(dir);
         m = f.back.model;
         o.activations = SOL_ACTIVATIONS_Q8_0;

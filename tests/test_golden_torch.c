@@ -91,7 +91,7 @@ static void open_model(const char *name)
         check_weights(json_string_value(member(want, "fnv1a")));
     } else {
         sol_model_file ck;
-        ck_ok(sol_model_file_read(&ck, "checkpoints/embedded.h5", SOL_F32, err));
+        ck_ok(sol_model_file_read(&ck, "checkpoints/embedded.h5", SOL_F32, NULL, err));
         m = ck.model;
         ck.model = NULL;
         sol_model_file_free(&ck);

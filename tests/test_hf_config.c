@@ -16,7 +16,7 @@ START_TEST(configurations)
            "\"original_max_position_embeddings\":8192},\"unknown\":[{}]}");
     hf_put_weights("model.safetensors", "F32", NULL, NULL, 0, 11);
     ck_ok(hf_import(err));
-    ck_ok(sol_model_file_read(&c, hf_back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, hf_back, SOL_F32, NULL, err));
     ck_assert(c.model->config.tie_word_embeddings && c.model->config.rope_factor == 8 &&
               c.model->config.rope_theta == 5e5);
     ck_assert_int_eq(c.model->config.eos_token_id, 2);
@@ -28,7 +28,7 @@ START_TEST(configurations)
     hf_put_weights("model.safetensors", "F32", NULL, "model.layers.0.self_attn.rotary_emb.inv_freq",
                    0, 12);
     ck_ok(hf_import(err));
-    ck_ok(sol_model_file_read(&c, hf_back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, hf_back, SOL_F32, NULL, err));
     ck_assert(c.model->config.rope_factor == 0 && c.model->config.rope_theta == 7e4);
     ck_assert_int_eq(c.model->config.eos_token_id, 3);
     ck_assert_int_eq(c.model->config.bos_token_id, 1);

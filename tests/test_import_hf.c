@@ -72,12 +72,12 @@ START_TEST(round_trip)
         sol_model_config config = small_config(k & 1, k & 2);
         if (k == 4) sol_rope_set_linear(&config, 2.5);
         make_model(&a, config);
-        ck_ok(sol_model_file_write(&a, model, k == 3 ? SOL_BF16 : SOL_F32, err));
+        ck_ok(sol_model_file_write(&a, model, k == 3 ? SOL_BF16 : SOL_F32, NULL, err));
         export(&(sol_export_opts){0});
         ck_ok(hf_import(err));
-        ck_ok(sol_model_file_read(&b, hf_back, SOL_F32, err));
+        ck_ok(sol_model_file_read(&b, hf_back, SOL_F32, NULL, err));
         sol_model_file_free(&a);
-        ck_ok(sol_model_file_read(&a, model, SOL_F32, err));
+        ck_ok(sol_model_file_read(&a, model, SOL_F32, NULL, err));
         b.model->config.origin = a.model->config.origin; /* a folder has the name of its own */
         ck_assert_mem_eq(&a.model->config, &b.model->config, sizeof a.model->config);
         ck_assert_mem_eq(a.model->data, b.model->data, (size_t)a.model->n_elements * 4);
@@ -94,7 +94,7 @@ START_TEST(dequantized)
     char packed[80];
     snprintf(packed, sizeof packed, "%s/p.h5", hf_dir);
     make_model(&a, small_config(false, false));
-    ck_ok(sol_model_file_write(&a, model, SOL_F32, err));
+    ck_ok(sol_model_file_write(&a, model, SOL_F32, NULL, err));
     ck_ok(sol_packed_model_from(ctx, &p, a.model, &a.quant, SOL_F32, NULL, err));
     ck_ok(sol_packed_model_write(&p, NULL, packed, err));
     /* From the latent weights and from the packed file: the same Q(W), norms and embedding
@@ -103,7 +103,7 @@ START_TEST(dequantized)
         if (k) memcpy(model, packed, sizeof packed);
         export(&(sol_export_opts){.dequantize = true});
         ck_ok(hf_import(err));
-        ck_ok(sol_model_file_read(&b, hf_back, SOL_F32, err));
+        ck_ok(sol_model_file_read(&b, hf_back, SOL_F32, NULL, err));
         float *q;
         ck_ok(sol_alloc_array((void **)&q, 64 * 128, sizeof *q, err));
         for (int i = 0; i < a.model->n_params; i++) {
@@ -136,7 +136,7 @@ START_TEST(dtypes)
         sol_import_result r;
         ck_ok(sol_import(hf_folder, hf_back, &o, &r, err));
         ck_assert_int_eq(r.dtype, k == 2 ? SOL_BF16 : SOL_F32);
-        ck_ok(sol_model_file_read(&c, hf_back, SOL_F32, err));
+        ck_ok(sol_model_file_read(&c, hf_back, SOL_F32, NULL, err));
         const float *head = sol_model_f32(c.model, sol_model_head(c.model));
         ck_assert(head[3] == 143); /* 16 + 4 + 4 * 16 + 4 + 3 * 16 + 4 + 3 */
         ck_assert(!c.model->config.tie_word_embeddings);
@@ -160,7 +160,7 @@ static double head_of(const char *tie, bool *noted)
     snprintf(text, sizeof text, "{" HF_CONFIG ",\"tie_word_embeddings\":%s}", tie);
     hf_put("config.json", text);
     ck_ok(sol_import(hf_folder, hf_back, &o, &r, err));
-    ck_ok(sol_model_file_read(&c, hf_back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, hf_back, SOL_F32, NULL, err));
     double x = c.model->config.tie_word_embeddings
                    ? -1
                    : (double)sol_model_f32(c.model, sol_model_head(c.model))[15];
@@ -231,7 +231,7 @@ START_TEST(shards)
     hf_put("model.safetensors.index.json", "{\"weight_map\":{\"model.embed_tokens.weight\":\"a."
                                            "safetensors\",\"lm_head.weight\":\"b.safetensors\"}}");
     ck_ok(hf_import(err));
-    ck_ok(sol_model_file_read(&c, hf_back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, hf_back, SOL_F32, NULL, err));
     ck_assert(sol_model_f32(c.model, sol_model_head(c.model))[0] == 56); /* 4 + 3 * 16 + 4 */
     sol_model_file_free(&c);
     hf_put("model.safetensors.index.json", "{\"weight_map\":{\"model.embed_tokens.weight\":\"a."
@@ -391,8 +391,8 @@ START_TEST(threads)
             first = bytes, n_first = n;
     }
     sol_free(first);
-    ck_ok(sol_model_file_read(&a, "checkpoints/embedded.h5", SOL_F32, err));
-    ck_ok(sol_model_file_read(&b, hf_back, SOL_F32, err));
+    ck_ok(sol_model_file_read(&a, "checkpoints/embedded.h5", SOL_F32, NULL, err));
+    ck_ok(sol_model_file_read(&b, hf_back, SOL_F32, NULL, err));
     ck_assert_mem_eq(a.model->data, b.model->data, (size_t)a.model->n_elements * 4);
     ck_assert_uint_eq(sol_tokenizer_hash(a.tokenizer), sol_tokenizer_hash(b.tokenizer));
     sol_model_file_free(&a);

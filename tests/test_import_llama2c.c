@@ -39,8 +39,8 @@ START_TEST(real_model)
     /* With its tokenizer through a file. */
     sol_model_file back;
     uint64_t hash = sol_tokenizer_hash(c.tokenizer);
-    ck_ok(sol_model_file_write(&c, path, SOL_F32, err));
-    ck_ok(sol_model_file_read(&back, path, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, path, SOL_F32, NULL, err));
+    ck_ok(sol_model_file_read(&back, path, SOL_F32, NULL, err));
     ck_assert_mem_eq(c.model->data, back.model->data, (size_t)c.model->n_elements * 4);
     ck_assert_uint_eq(sol_tokenizer_hash(back.tokenizer), hash);
     sol_model_file_free(&c);

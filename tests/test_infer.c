@@ -288,8 +288,9 @@ START_TEST(float_activations_equal_the_latent_network)
 }
 END_TEST
 
-/* Biases of q, k and v, norms of heads and before o and down, windows, layers without RoPE: every form of a network
- * computes what the training graph does, also where the quantizer has biases of its own. */
+/* Biases of q, k and v, norms of heads and before o and down, windows, layers without RoPE: every
+ * form of a network computes what the training graph does, also where the quantizer has biases of
+ * its own. */
 START_TEST(what_families_have)
 {
     enum { V = 8230 };
@@ -516,7 +517,7 @@ START_TEST(files_run_as_the_memory_they_came_from)
     fixture f = make_net(LATENT, 2, SOL_TIER_BEST, NULL);
     sol_model_file file = {.model = f.model, .quant = make_spec()};
     sol_net *net;
-    ck_ok(sol_model_file_write(&file, path, SOL_F32, err));
+    ck_ok(sol_model_file_write(&file, path, SOL_F32, NULL, err));
     ck_ok(sol_net_open(&net, f.ctx, path, NULL, err));
     float *want = decode_all(f.net, V), *got = decode_all(net, V), *fp;
     ck_assert_mem_eq(want, got, N * V * sizeof *got);

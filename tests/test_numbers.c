@@ -182,8 +182,8 @@ typedef struct form {
 /* Writes the model in this form; the file or folder is at(name). */
 static sol_status write_form(const sol_model_file *c, const char *name, sol_err *why)
 {
-    ck_ok(sol_model_file_write(c, at("m.h5"), SOL_F32, err));
-    if (strcmp(name, "model") == 0) return sol_model_file_write(c, at(name), SOL_BF16, why);
+    ck_ok(sol_model_file_write(c, at("m.h5"), SOL_F32, NULL, err));
+    if (strcmp(name, "model") == 0) return sol_model_file_write(c, at(name), SOL_BF16, NULL, why);
     if (strncmp(name, "hf-", 3) == 0) {
         sol_export_opts o = {.dtype = SOL_TO_F32};
         if (strcmp(name, "hf-f16") == 0) o.dtype = SOL_TO_F16;
@@ -364,7 +364,7 @@ START_TEST(edges_go_through_gguf_and_back)
     sol_model_file c, back;
     make(&c, 8, 256, 64);
     fill_edges(&c);
-    ck_ok(sol_model_file_write(&c, at("m.h5"), SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, at("m.h5"), SOL_F32, NULL, err));
     for (int i = 0; i < 4; i++) {
         sol_gguf_opts o = {.type = types[i], .embed_type = "f32"};
         sol_gguf_result r;
@@ -372,7 +372,7 @@ START_TEST(edges_go_through_gguf_and_back)
         sol_import_result done;
         ck_ok(sol_export_gguf(ctx, at("m.h5"), at("m.gguf"), &o, &r, err));
         ck_ok(sol_import(at("m.gguf"), at("back.h5"), &in, &done, err));
-        ck_ok(sol_model_file_read(&back, at("back.h5"), SOL_F32, err));
+        ck_ok(sol_model_file_read(&back, at("back.h5"), SOL_F32, NULL, err));
         expect_edges(weights(&back, SOL_ROLE_V), 256, false);
         expect_edges(weights(&back, SOL_ROLE_DOWN), 256, false);
         expect_edges(weights(&back, SOL_ROLE_UP), 256, true);
@@ -392,7 +392,7 @@ START_TEST(denormals_become_zeros_in_q8_0)
     sol_import_opts o = {.dtype = SOL_TO_F32};
     sol_import_result r;
     ck_ok(sol_import(at("q8_0"), at("back.h5"), &o, &r, err));
-    ck_ok(sol_model_file_read(&back, at("back.h5"), SOL_F32, err));
+    ck_ok(sol_model_file_read(&back, at("back.h5"), SOL_F32, NULL, err));
     for (int i = 0; i < 64; i++) ck_assert_float_eq(embedding(&back)[i], 0);
     sol_model_file_free(&back);
     sol_model_file_free(&c);
@@ -427,7 +427,7 @@ static sol_status train(const sol_model_file *c, const char *const *more, sol_ch
     sol_program program;
     sol_config *config;
     sol_trainer *t = NULL;
-    ck_ok(sol_model_file_write(c, at("init.h5"), SOL_F32, err));
+    ck_ok(sol_model_file_write(c, at("init.h5"), SOL_F32, NULL, err));
     make_dataset("data.h5", c, 40);
     int n = snprintf(yaml, sizeof yaml,
                      "run: {dir: %s/run}\nmodel: {init: %s/init.h5}\ndata: {train: %s/data.h5, "

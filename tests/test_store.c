@@ -146,7 +146,7 @@ START_TEST(checkpoint_round_trip)
         ck_assert_ptr_null(b.file.tokenizer);
         sol_checkpoint_free(&b);
         sol_model_file f;
-        ck_ok(sol_model_file_read(&f, path, dtype, err));
+        ck_ok(sol_model_file_read(&f, path, dtype, NULL, err));
         ck_assert_mem_eq(a.file.model->data, f.model->data, bytes);
         ck_assert_uint_eq(f.step, 123);
         ck_assert_uint_eq(f.tokens, 1ull << 40);

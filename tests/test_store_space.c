@@ -64,19 +64,19 @@ START_TEST(each_write_may_fail)
     size_t n;
     struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
     make_model(&c, 100);
-    ck_ok(sol_model_file_write(&c, path, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, path, SOL_F32, NULL, err));
     ck_ok(sol_file_read(path, &before, &n, err));
     signal(SIGXFSZ, SIG_IGN);
     for (size_t limit_bytes = 0; limit_bytes < n; limit_bytes += n / 37) {
         limit.rlim_cur = limit_bytes;
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-        ck_fails(sol_model_file_write(&c, path, SOL_F32, err), SOL_ERR_NOSPACE,
+        ck_fails(sol_model_file_write(&c, path, SOL_F32, NULL, err), SOL_ERR_NOSPACE,
                  "a.h5: cannot write: File too large");
         limit.rlim_cur = RLIM_INFINITY;
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
         check_intact(before, n);
     }
-    ck_ok(sol_model_file_write(&c, path, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, path, SOL_F32, NULL, err));
     check_intact(before, n);
     sol_free(before);
     sol_model_file_free(&c);
@@ -121,9 +121,9 @@ START_TEST(full_disk)
     }
     make_model(&small, 100);
     make_model(&large, 4000);
-    ck_ok(sol_model_file_write(&small, path, SOL_F32, err));
+    ck_ok(sol_model_file_write(&small, path, SOL_F32, NULL, err));
     ck_ok(sol_file_read(path, &before, &n, err));
-    ck_fails(sol_model_file_write(&large, path, SOL_F32, err), SOL_ERR_NOSPACE,
+    ck_fails(sol_model_file_write(&large, path, SOL_F32, NULL, err), SOL_ERR_NOSPACE,
              "are free on its file system");
     check_intact(before, n);
     /* The length of a token stream is not known before: it fails on the way. */
@@ -133,7 +133,7 @@ START_TEST(full_disk)
     ck_assert_ptr_nonnull(strstr(why.text, "a.h5: cannot write: No space left on device"));
     sol_dataset_writer_abort(&w);
     check_intact(before, n);
-    ck_ok(sol_model_file_write(&small, path, SOL_F32, err));
+    ck_ok(sol_model_file_write(&small, path, SOL_F32, NULL, err));
     ck_assert_int_eq(umount(dir), 0);
     sol_free(before);
     sol_model_file_free(&small);

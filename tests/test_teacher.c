@@ -393,7 +393,7 @@ START_TEST(few_tokens_say_nearly_all_on_a_real_model)
     char *text;
     size_t size;
     ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
-    ck_ok(sol_model_file_read(&ck, "checkpoints/embedded.h5", SOL_F32, err));
+    ck_ok(sol_model_file_read(&ck, "checkpoints/embedded.h5", SOL_F32, NULL, err));
     ck_ok(sol_file_read("data/sample/stories.txt", &text, &size, err));
     ck_ok(sol_tokenizer_encode(ck.tokenizer, text, size, SOL_ENCODE_BOS, &ids, err));
     sol_free(text);

@@ -360,7 +360,7 @@ START_TEST(tasks_go_into_the_metrics)
     sol_packed_model packed = {0};
     sol_ctx *ctx;
     ck_ok(sol_program_ctx(&w.program, &ctx, err));
-    ck_ok(sol_model_file_read(&c, last_step, SOL_F32, err));
+    ck_ok(sol_model_file_read(&c, last_step, SOL_F32, NULL, err));
     ck_ok(sol_packed_model_from(ctx, &packed, c.model, &c.quant, SOL_F16, NULL, err));
     packed.tokenizer = c.tokenizer; /* lent */
     ck_ok(sol_net_from_packed(&net, ctx, &packed, NULL, err));

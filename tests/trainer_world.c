@@ -75,7 +75,7 @@ void world_model(const world *w, const char *name, sol_tokenizer *t, float poiso
     sol_model_init_random(NULL, file.model, 3);
     if (poison != 0) sol_model_f32(file.model, sol_model_final_norm(file.model))[0] = poison;
     world_path(w, name, path);
-    ck_ok(sol_model_file_write(&file, path, SOL_F32, err));
+    ck_ok(sol_model_file_write(&file, path, SOL_F32, NULL, err));
     file.tokenizer = NULL;
     sol_model_file_free(&file);
 }

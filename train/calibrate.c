@@ -198,7 +198,7 @@ static sol_status restore_block(calibration *k, sol_calib *calib, int64_t block,
     sol_live_show(k->program, false, "calibrating: block %" PRId64 " of %" PRId64 " from %s",
                   block + 1, k->out->n, k->dir->path);
     block_path(k->dir, block, path);
-    sol_status st = sol_model_file_read(&one, path, SOL_F32, err);
+    sol_status st = sol_model_file_read(&one, path, SOL_F32, NULL, err);
     if (st == SOL_OK) st = sol_calib_restore(calib, block, one.model, err);
     sol_model_file_free(&one);
     if (st == SOL_OK && sol_interrupted()) st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");

@@ -164,7 +164,7 @@ static sol_status calibrate(sol_program *p, const struct args *args, calibrate_j
     SOL_TRY(sol_job_calibrate(&j->result, p, ctx, j->config, &j->dir, j->model.model, err));
     sol_run_dir_file(&j->dir, "calibrated.h5", path);
     const char *out = args->out ? args->out : path;
-    SOL_TRY(sol_model_file_write(&j->model, out, j->model.model->dtype, err));
+    SOL_TRY(sol_model_file_write(&j->model, out, j->model.model->dtype, NULL, err));
     if (args->json)
         SOL_TRY(print_json(&j->result, err));
     else

@@ -184,6 +184,14 @@ static sol_status choose_embed_type(const struct args *a, const sol_quant_spec *
     return a->embed_type ? sol_embed_type_from_name(a->embed_type, type, err) : SOL_OK;
 }
 
+static sol_status read_model(sol_program *p, sol_model_file *c, sol_err *err)
+{
+    sol_phase phase = {p, "reading", "weights", sol_clock()};
+    sol_progress progress = {sol_phase_show_part, &phase};
+    sol_interrupt_catch(true);
+    return sol_model_file_read(c, p->word[0], SOL_F32, &progress, err);
+}
+
 static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spec *asked,
                        sol_packed_model *packed, sol_model_file *c, sol_err *err)
 {
@@ -191,8 +199,7 @@ static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spe
     sol_ctx *ctx;
     SOL_TRY(choose_embed_type(a, NULL, &type, err));
     SOL_TRY(sol_program_ctx(p, &ctx, err));
-    sol_live_show(p, true, "reading %s", p->word[0]);
-    SOL_TRY(sol_model_file_read(c, p->word[0], SOL_F32, err));
+    SOL_TRY(read_model(p, c, err));
     SOL_TRY(choose_embed_type(a, asked ? NULL : &c->quant, &type, err));
     if (!asked && !c->quant.method)
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
@@ -201,7 +208,6 @@ static sol_status pack(sol_program *p, const struct args *a, const sol_quant_spe
                         p->word[0]);
     sol_phase phase = {p, "exporting", "weights", sol_clock()};
     sol_progress progress = {sol_phase_show_part, &phase};
-    sol_interrupt_catch(true);
     sol_status st = sol_packed_model_from(ctx, packed, c->model, asked ? asked : &c->quant, type,
                                           &progress, err);
     if (st == SOL_ERR_INTERRUPTED) return st;
@@ -281,7 +287,11 @@ static sol_status write_model(sol_program *p, const struct args *a, const sol_mo
 {
     uint64_t bytes;
     char text[32];
-    SOL_TRY(sol_model_file_write(c, a->out, dtype, err));
+    sol_phase phase = {p, "exporting", "weights", sol_clock()};
+    sol_progress progress = {sol_phase_show_part, &phase};
+    sol_status st = sol_model_file_write(c, a->out, dtype, &progress, err);
+    sol_live_clear(p);
+    SOL_TRY(st);
     SOL_TRY(sol_file_size(a->out, &bytes, err));
     sol_log_line(&p->log, SOL_LOG_INFO, "%s: model, weights in %s, %s", a->out,
                  sol_dtype_name(dtype), sol_bytes_text((double)bytes, text));
@@ -300,7 +310,8 @@ static sol_status export_model(sol_program *p, const struct args *a, const sol_q
     if (a->dtype == SOL_TO_F16)
         return sol_fail(err, SOL_ERR_USAGE, "--dtype f16: a model file holds f32 or bf16");
     sol_dtype dtype = sol_dtype_wished(a->dtype, SOL_F32);
-    sol_status st = sol_model_file_read(&c, p->word[0], SOL_F32, err);
+    sol_status st = read_model(p, &c, err);
+    sol_live_clear(p);
     if (st == SOL_OK) st = write_model(p, a, &c, dtype, &gguf_type, err);
     sol_model_file_free(&c);
     return st == SOL_OK ? write_card(p, a, "model", NULL, false, gguf_type, err) : st;

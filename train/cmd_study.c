@@ -164,7 +164,7 @@ static sol_status read_model(sol_program *p, sol_study_run *run, const char *pat
     sol_ctx *ctx;
     sol_model_file file = {0};
     sol_status st = sol_program_ctx(p, &ctx, err);
-    if (st == SOL_OK) st = sol_model_file_read(&file, path, SOL_F32, err);
+    if (st == SOL_OK) st = sol_model_file_read(&file, path, SOL_F32, NULL, err);
     if (st == SOL_OK) st = sol_study_run_static(run, ctx, file.model, &file.quant, name, err);
     sol_model_file_free(&file);
     return st;

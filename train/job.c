@@ -111,7 +111,7 @@ static sol_status read_model_file(const sol_ctx *ctx, const char *path, sol_dtyp
     SOL_TRY(sol_store_kind(path, &kind, err));
     if (kind != SOL_FILE_MODEL && kind != SOL_FILE_CHECKPOINT)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: is %s, not a model to train", path, names[kind]);
-    SOL_TRY(ctx ? sol_model_file_read(f, path, dtype, err)
+    SOL_TRY(ctx ? sol_model_file_read(f, path, dtype, NULL, err)
                 : sol_model_file_describe(f, path, dtype, err));
     return f->tokenizer ? SOL_OK : sol_fail(err, SOL_ERR_FORMAT, "%s: holds no tokenizer", path);
 }

@@ -44,7 +44,7 @@ static sol_status open_job(subject *s, const sol_ctx *ctx, const char *path, sol
 /* A model without a quantizer is looked at as a report looks at it. */
 static sol_status open_model(subject *s, const char *path, sol_err *err)
 {
-    SOL_TRY(sol_model_file_read(&s->model, path, SOL_F32, err));
+    SOL_TRY(sol_model_file_read(&s->model, path, SOL_F32, NULL, err));
     s->windows = s->model.windows;
     sol_status st = sol_study_view(s->model.model, NULL, &s->model.quant, &s->spec, err);
     return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s", path);

@@ -45,14 +45,15 @@ typedef enum {
 
 typedef struct sol_net_opts {
     sol_activations activations;
-    int64_t max_rows;    /* rows computed at once, longer calls are cut; 0: 512 */
-    sol_dtype kv_type;   /* SOL_F32 (the default), SOL_F16, SOL_I8 (a scale for each position
-                          * and head) */
-    bool full_precision; /* a checkpoint with a quantizer is read as its plain latent weights,
-                          * unquantized */
-    sol_dtype weights;   /* of a full-precision file in memory: SOL_F32 (the default) or SOL_BF16,
-                          * rounded to nearest even: half of the memory, and of what decoding reads.
-                          * Inputs and sums of products stay fp32. */
+    int64_t max_rows;      /* rows computed at once, longer calls are cut; 0: 512 */
+    sol_dtype kv_type;     /* SOL_F32 (the default), SOL_F16, SOL_I8 (a scale for each position
+                            * and head) */
+    bool full_precision;   /* a checkpoint with a quantizer is read as its plain latent weights,
+                            * unquantized */
+    sol_dtype weights;     /* of a full-precision file in memory: SOL_F32 (the default) or SOL_BF16,
+                            * rounded to nearest even: half of the memory, and of what decoding reads.
+                            * Inputs and sums of products stay fp32. */
+    sol_progress progress; /* of sol_net_open, after each piece; show NULL: none */
 } sol_net_opts;
 
 /* A checkpoint, model file or packed model; o NULL: defaults. Owned by the caller; ctx is borrowed.

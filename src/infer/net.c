@@ -456,17 +456,22 @@ static sol_status place_packed_embedding(sol_net *net, const packed_source *from
     return SOL_OK;
 }
 
-static sol_status fill_from_packed(sol_net *net, const packed_source *from, sol_err *err)
+static sol_status fill_from_packed(sol_net *net, const packed_source *from,
+                                   const sol_progress *progress, sol_err *err)
 {
     const sol_packed_model *p = from->packed;
+    int64_t layers = p->config.num_hidden_layers;
     for (int i = 0; i < p->table->n_params; i++)
         if (p->vector[i]) place_vector(net, &p->table->params[i], p->vector[i]);
     SOL_TRY(alloc_biases(net, err));
     SOL_TRY(sol_alloc_array((void **)&net->weights, packed_tile_bytes(net, p), 1, err));
     SOL_TRY(place_packed_embedding(net, from, err));
-    for (int64_t l = 0; l < p->config.num_hidden_layers; l++)
+    for (int64_t l = 0; l < layers; l++) {
         for (int which = 0; which < NET_MATRICES; which++)
             SOL_TRY(place_packed_matrix(net, from, l, which, err));
+        if (!sol_progress_show(progress, "layers", l + 1, layers))
+            return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+    }
     return SOL_OK;
 }
 
@@ -479,7 +484,7 @@ static sol_status from_packed(sol_net **out, sol_ctx *ctx, const packed_source *
     if (st != SOL_OK) return st;
     net->kind = SOL_NET_PACKED;
     net->bits_per_weight = sol_packed_model_bits(p);
-    st = fill_from_packed(net, from, err);
+    st = fill_from_packed(net, from, o ? &o->progress : NULL, err);
     if (st != SOL_OK) sol_net_free(&net);
     *out = net;
     return st;
@@ -496,7 +501,7 @@ static sol_status open_model(sol_net **net, sol_ctx *ctx, const char *path, cons
 {
     sol_model_file file;
     sol_dtype type = o ? o->weights : SOL_F32;
-    SOL_TRY(sol_model_file_read(&file, path, type, err));
+    SOL_TRY(sol_model_file_read(&file, path, type, o ? &o->progress : NULL, err));
     sol_status st = SOL_OK;
     if (type != SOL_F32 && file.quant.method && !o->full_precision)
         st = sol_fail(err, SOL_ERR_USAGE,

@@ -259,11 +259,15 @@ static sol_status declare(const sol_checkpoint_view *v, sol_h5_writer *w, sol_dt
 static sol_status append(const sol_checkpoint_view *v, sol_h5_writer *w, declared *d, sol_err *err)
 {
     const sol_model *m = v->model;
+    int64_t done = 0;
     SOL_TRY(sol_part_fill(w, &d->tokenizer, err));
     for (int i = 0; i < m->n_params; i++) {
         const sol_param *p = &m->params[i];
-        SOL_TRY(
-            sol_params_put(&d->params, i, sol_model_at(m, p), m->dtype, sol_param_count(p), err));
+        int64_t n = sol_param_count(p);
+        SOL_TRY(sol_params_put(&d->params, i, sol_model_at(m, p), m->dtype, n, err));
+        done += n;
+        if (!sol_progress_show(v->progress, p->name, done, m->n_weights))
+            return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted: nothing was written");
     }
     if (!v->optim) return SOL_OK;
     moment_target to = {w, d->moments};
@@ -297,21 +301,22 @@ sol_status sol_checkpoint_write(const sol_checkpoint_view *v, const char *path,
 }
 
 sol_status sol_model_file_write(const sol_model_file *f, const char *path, sol_dtype params_dtype,
-                                sol_err *err)
+                                const sol_progress *progress, sol_err *err)
 {
     sol_checkpoint_view v = {.model = f->model,
                              .tokenizer = f->tokenizer,
                              .config_yaml = f->config_yaml,
                              .quant = f->quant,
                              .windows = f->windows,
-                             .state = {.step = f->step, .tokens = f->tokens}};
+                             .state = {.step = f->step, .tokens = f->tokens},
+                             .progress = progress};
     return sol_checkpoint_write(&v, path, params_dtype, err);
 }
 
 static sol_status get_checkpoint(const sol_h5_file *f, sol_checkpoint *c, sol_dtype dtype,
                                  sol_err *err)
 {
-    SOL_TRY(sol_part_get_model_file(f, &c->file, dtype, err));
+    SOL_TRY(sol_part_get_model_file(f, &c->file, dtype, NULL, err));
     if (sol_h5_find(f, "/state")) SOL_TRY(get_state(f, &c->state, err));
     if (sol_h5_find(f, "/optim")) SOL_TRY(get_optim(f, c->file.model, &c->optim, err));
     return sol_h5_find(f, study_path) ? get_study(f, c, err) : SOL_OK;

@@ -47,6 +47,7 @@ typedef struct sol_checkpoint_view {
     sol_run_state state;
     const void *study; /* [study_bytes] the recorder's own state (study/recorder.h); NULL: none */
     size_t study_bytes;
+    const sol_progress *progress; /* after each parameter, in weights; NULL: none */
 } sol_checkpoint_view;
 
 /* Writes a checkpoint, or without v->optim a model file. params_dtype: of the parameters on disk,

@@ -31,9 +31,10 @@ static sol_status read_table(const sol_h5_file *h5, const sol_model_config *conf
 
 /* Reads the weights, after the table was checked: a damaged file does not cost their memory. */
 static sol_status read_params(const sol_h5_file *h5, const sol_model_config *config,
-                              const sol_quant_spec *quant, sol_dtype dtype, sol_model **m,
-                              sol_err *err)
+                              const sol_quant_spec *quant, sol_dtype dtype,
+                              const sol_progress *progress, sol_model **m, sol_err *err)
 {
+    int64_t done = 0;
     sol_model *table = NULL;
     sol_status st = read_table(h5, config, quant, dtype, &table, err);
     sol_model_free(&table);
@@ -43,6 +44,9 @@ static sol_status read_params(const sol_h5_file *h5, const sol_model_config *con
     for (int i = 0; i < (*m)->n_params; i++) {
         const sol_param *p = &(*m)->params[i];
         SOL_TRY(sol_params_get(h5, p, sol_model_at(*m, p), dtype, err));
+        done += sol_param_count(p);
+        if (!sol_progress_show(progress, p->name, done, (*m)->n_weights))
+            return sol_fail(err, SOL_ERR_INTERRUPTED, "%s: interrupted", h5->path);
     }
     return SOL_OK;
 }
@@ -60,11 +64,11 @@ static sol_status read_beside(const sol_h5_file *h5, sol_model_file *f, sol_mode
 }
 
 sol_status sol_part_get_model_file(const sol_h5_file *h5, sol_model_file *f, sol_dtype dtype,
-                                   sol_err *err)
+                                   const sol_progress *progress, sol_err *err)
 {
     sol_model_config config;
     SOL_TRY(read_beside(h5, f, &config, err));
-    return read_params(h5, &config, &f->quant, dtype, &f->model, err);
+    return read_params(h5, &config, &f->quant, dtype, progress, &f->model, err);
 }
 
 static sol_status describe(const sol_h5_file *h5, sol_model_file *f, sol_dtype dtype, sol_err *err)
@@ -74,29 +78,29 @@ static sol_status describe(const sol_h5_file *h5, sol_model_file *f, sol_dtype d
     return read_table(h5, &config, &f->quant, dtype, &f->model, err);
 }
 
-/* Reads a file with one of the two above. */
-static sol_status read_with(sol_status (*get)(const sol_h5_file *h5, sol_model_file *f,
-                                              sol_dtype dtype, sol_err *err),
-                            sol_model_file *f, const char *path, sol_dtype dtype, sol_err *err)
+static sol_status read_file(sol_model_file *f, const char *path, sol_dtype dtype, bool weights,
+                            const sol_progress *progress, sol_err *err)
 {
     sol_h5_file h5;
     *f = (sol_model_file){0};
     SOL_TRY(sol_h5_open(&h5, path, err));
-    sol_status st = get(&h5, f, dtype, err);
+    sol_status st = weights ? sol_part_get_model_file(&h5, f, dtype, progress, err)
+                            : describe(&h5, f, dtype, err);
     sol_h5_close(&h5);
     if (st != SOL_OK) sol_model_file_free(f);
     return st;
 }
 
-sol_status sol_model_file_read(sol_model_file *f, const char *path, sol_dtype dtype, sol_err *err)
+sol_status sol_model_file_read(sol_model_file *f, const char *path, sol_dtype dtype,
+                               const sol_progress *progress, sol_err *err)
 {
-    return read_with(sol_part_get_model_file, f, path, dtype, err);
+    return read_file(f, path, dtype, true, progress, err);
 }
 
 sol_status sol_model_file_describe(sol_model_file *f, const char *path, sol_dtype dtype,
                                    sol_err *err)
 {
-    return read_with(describe, f, path, dtype, err);
+    return read_file(f, path, dtype, false, NULL, err);
 }
 
 enum { STREAM_ITEMS = 1 << 20 };

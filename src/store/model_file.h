@@ -7,7 +7,7 @@
  * header of store.
  *
  *     sol_model_file f;
- *     st = sol_model_file_read(&f, "model.h5", SOL_F32, err);
+ *     st = sol_model_file_read(&f, "model.h5", SOL_F32, NULL, err);
  *     if (st == SOL_OK) printf("%" PRId64 " weights\n", f.model->n_weights);
  *     sol_model_file_free(&f); */
 #ifndef SOLERA_STORE_MODEL_FILE_H
@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/progress.h"
 #include "model/model.h"
 #include "quant/overrides.h"
 #include "quant/quant.h"
@@ -43,8 +44,10 @@ typedef struct sol_model_file {
 
 void sol_model_file_free(sol_model_file *f);
 /* dtype: of the parameters in memory, SOL_F32 or SOL_BF16. The caller owns *f
- * (sol_model_file_free); after a failure it is empty. */
-sol_status sol_model_file_read(sol_model_file *f, const char *path, sol_dtype dtype, sol_err *err);
+ * (sol_model_file_free); after a failure it is empty. progress: after each parameter, in weights;
+ * NULL: none. */
+sol_status sol_model_file_read(sol_model_file *f, const char *path, sol_dtype dtype,
+                               const sol_progress *progress, sol_err *err);
 /* Reads it without weights: f->model is a table. That every parameter is in the file with its shape
  * is checked. */
 sol_status sol_model_file_describe(sol_model_file *f, const char *path, sol_dtype dtype,
@@ -60,8 +63,8 @@ typedef struct sol_param_sink {
 } sol_param_sink;
 sol_status sol_model_file_stream(const char *path, const sol_param_sink *sink, sol_err *err);
 /* params_dtype: of the parameters on disk, SOL_F32 or SOL_BF16. SOL_ERR_NONFINITE: a weight is not
- * finite in that type. */
+ * finite in that type. progress: as of a read. */
 sol_status sol_model_file_write(const sol_model_file *f, const char *path, sol_dtype params_dtype,
-                                sol_err *err);
+                                const sol_progress *progress, sol_err *err);
 
 #endif

@@ -101,6 +101,6 @@ void sol_params_in_free(sol_params_in *in);
 /* The part of a checkpoint that is a model file. *f is zero before; after a failure the caller
  * frees it. */
 sol_status sol_part_get_model_file(const sol_h5_file *h5, sol_model_file *f, sol_dtype dtype,
-                                   sol_err *err);
+                                   const sol_progress *progress, sol_err *err);
 
 #endif

@@ -33,6 +33,12 @@ phases "tokenizing" tokenize --tokenizer "$dir/tokenizer.json" --input "$dir/tex
 "$SOLERA" export "$last" -o "$dir/p.h5" 2>/dev/null
 phases "exporting" export "$last" -o "$dir/p.gguf" --type f16
 phases "exporting" export "$last" -o "$dir/hf" --format safetensors
+for what in reading exporting; do
+    phases $what export "$last" -o "$dir/m.h5" --format model --force
+done
+phases "reading" export "$last" -o "$dir/p2.h5"
+phases "reading" generate "$dir/p.h5" -p the -n 1
+phases "reading" generate "$last" -p the -n 1
 # A second thread may have copied these few weights before the tokenizer is read, unseen.
 phases "importing" import "$dir/hf" -o "$dir/i.h5" -t 1
 phases "evaluating" eval "$dir/p.h5" --data "$dir/data.h5"

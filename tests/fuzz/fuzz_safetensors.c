@@ -24,7 +24,7 @@ static void make_folder(void)
     snprintf(shard, sizeof shard, "%s/shard.safetensors", fuzz_dir());
     sol_model_file c = {.model = fuzz_tiny_model(8, 8)};
     fuzz_check(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, NULL) == SOL_OK);
-    fuzz_check(sol_model_file_write(&c, model, SOL_F32, NULL) == SOL_OK);
+    fuzz_check(sol_model_file_write(&c, model, SOL_F32, NULL, NULL) == SOL_OK);
     fuzz_check(sol_export_safetensors(ctx, model, fuzz_dir(), &o, &r, NULL) == SOL_OK);
     for (int i = 0; i < FILES; i++) {
         snprintf(path[i], sizeof path[i], "%s/%s", fuzz_dir(), names[i]);

@@ -30,7 +30,7 @@ static void write_models(void)
     sol_adamw *optim;
     sol_packed_model p;
     sol_dtype types[] = {SOL_F16, SOL_Q8};
-    fuzz_check(sol_model_file_write(&c, seed("h5_model", "plain"), SOL_BF16, NULL) == SOL_OK);
+    fuzz_check(sol_model_file_write(&c, seed("h5_model", "plain"), SOL_BF16, NULL, NULL) == SOL_OK);
     c.quant = spec;
     fuzz_check(sol_adamw_create(&optim, c.model, &a, NULL) == SOL_OK);
     fuzz_check(sol_copy_string(&c.config_yaml, "run:\n", 5, NULL) == SOL_OK);
@@ -52,7 +52,8 @@ static void write_models(void)
                                .scale_dtype = SOL_F16};
     fuzz_check(sol_model_add_learned(c.model, &c.quant, NULL) == SOL_OK);
     sol_model_start_learned(ctx, c.model, &c.quant);
-    fuzz_check(sol_model_file_write(&c, seed("h5_model", "learned"), SOL_BF16, NULL) == SOL_OK);
+    fuzz_check(sol_model_file_write(&c, seed("h5_model", "learned"), SOL_BF16, NULL, NULL) ==
+               SOL_OK);
     sol_model_file_free(&c);
 }
 
@@ -130,7 +131,7 @@ static void write_foreign(void)
     static const char *const files[] = {"model.safetensors", "config.json",
                                         "generation_config.json"};
     snprintf(model, sizeof model, "%s/m.h5", fuzz_dir());
-    fuzz_check(sol_model_file_write(&c, model, SOL_BF16, NULL) == SOL_OK);
+    fuzz_check(sol_model_file_write(&c, model, SOL_BF16, NULL, NULL) == SOL_OK);
     static const char *const types[] = {"f16", "q8_0"};
     for (int i = 0; i < 2; i++) {
         sol_gguf_opts x = {.type = types[i], .embed_type = types[i]};
@@ -138,7 +139,7 @@ static void write_foreign(void)
     }
     sol_model_file_free(&c);
     c = (sol_model_file){.model = fuzz_tiny_model(8, 8)};
-    fuzz_check(sol_model_file_write(&c, model, SOL_BF16, NULL) == SOL_OK);
+    fuzz_check(sol_model_file_write(&c, model, SOL_BF16, NULL, NULL) == SOL_OK);
     fuzz_check(sol_export_safetensors(ctx, model, fuzz_dir(), &o, &r, NULL) == SOL_OK);
     for (int i = 0; i < 3; i++) {
         char *bytes, path[512];
