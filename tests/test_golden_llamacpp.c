@@ -24,7 +24,7 @@ static void setup(void)
     ck_assert_int_eq(json_integer_value(json_object_get(golden, "window")), WINDOW);
     ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
     ck_ok(sol_model_file_read(&model, json_string_value(json_object_get(golden, "model")), SOL_F32,
-                              err));
+                              NULL, err));
 }
 
 static void teardown(void)

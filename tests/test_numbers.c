@@ -231,8 +231,9 @@ START_TEST(what_is_written_is_a_number)
             sol_import_result r;
             ck_ok(sol_import(at(forms[i].name), at("back.h5"), &o, &r, err));
         }
-        ck_ok(sol_model_file_read(
-            &back, at(strcmp(forms[i].name, "model") == 0 ? "model" : "back.h5"), SOL_F32, err));
+        ck_ok(sol_model_file_read(&back,
+                                  at(strcmp(forms[i].name, "model") == 0 ? "model" : "back.h5"),
+                                  SOL_F32, NULL, err));
         ck_assert_float_eq_tol(embedding(&back)[70] / *x, 1, 0.002f);
         sol_model_file_free(&back);
     }
