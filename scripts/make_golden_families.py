@@ -38,6 +38,8 @@ FAMILIES = {
     "mistral": ("Mistral", dict(sliding_window=WINDOW)),
     "mistral-null": ("Mistral", dict(sliding_window=None, head_dim=8)),
     "qwen2": ("Qwen2", dict(tie_word_embeddings=True)),
+    "qwen2-window": ("Qwen2", dict(use_sliding_window=True, sliding_window=WINDOW,
+                                   max_window_layers=1)),
     "qwen3": ("Qwen3", dict(head_dim=8, tie_word_embeddings=False)),
     "qwen3-tied": ("Qwen3", dict(head_dim=4, tie_word_embeddings=True)),
     "smollm3": ("SmolLM3", dict(num_hidden_layers=5)),

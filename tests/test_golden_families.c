@@ -12,7 +12,7 @@ enum { B = 2, T = 24, PROJECTIONS = 4 };
 
 #define ROOT "tests/golden/families/"
 
-static const char *const names[] = {"llama", "mistral",    "mistral-null", "qwen2",
+static const char *const names[] = {"llama", "mistral",    "mistral-null", "qwen2", "qwen2-window",
                                     "qwen3", "qwen3-tied", "smollm3",      "bitnet"};
 enum { N = sizeof names / sizeof *names };
 
@@ -164,6 +164,7 @@ static void check_same(const sol_model *a, const sol_model *b)
     const sol_model_config *x = &a->config, *y = &b->config;
     ck_assert_int_eq(x->family, y->family);
     ck_assert_int_eq(x->sliding_window, y->sliding_window);
+    ck_assert_int_eq(x->max_window_layers, y->max_window_layers);
     ck_assert_int_eq(x->no_rope_layer_interval, y->no_rope_layer_interval);
     ck_assert_int_eq(x->max_position_embeddings, y->max_position_embeddings);
     ck_assert(x->rope_theta == y->rope_theta && x->rms_norm_eps == y->rms_norm_eps);

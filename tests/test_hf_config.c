@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "foreign/hf.h"
+
 START_TEST(configurations)
 {
     sol_model_file c;
@@ -193,6 +195,56 @@ START_TEST(rope_settings)
 }
 END_TEST
 
+/* Which layers have a window in Qwen2 and Qwen3, as their classes in transformers 5 resolve it. */
+START_TEST(windows_of_upper_layers)
+{
+#define USED ",\"use_sliding_window\":true"
+#define FULL "\"full_attention\""
+#define SLIDING "\"sliding_attention\""
+    static const struct {
+        const char *config;
+        int64_t window, first;
+    } cases[] = {
+        {"", 0, 0},
+        {",\"sliding_window\":9,\"max_window_layers\":1", 0, 0},
+        {USED ",\"sliding_window\":9,\"max_window_layers\":1", 9, 1},
+        {USED ",\"max_window_layers\":0", 4096, 0},
+        {USED ",\"sliding_window\":9", 0, 0}, /* 28 layers are without */
+        {USED ",\"sliding_window\":null,\"max_window_layers\":0", 0, 0},
+        {USED ",\"sliding_window\":9,\"layer_types\":[" FULL "," SLIDING "]", 9, 1},
+        {USED ",\"sliding_window\":9,\"layer_types\":[" SLIDING "," SLIDING "]", 9, 0},
+        {USED ",\"sliding_window\":9,\"layer_types\":[" FULL "," FULL "]", 0, 0},
+        {USED ",\"sliding_window\":9,\"layer_types\":[" SLIDING "," FULL "]", -1, 0},
+        {USED ",\"sliding_window\":9,\"layer_types\":[" SLIDING "]", -1, 0},
+        {USED ",\"sliding_window\":9,\"layer_types\":[" FULL ",\"linear_attention\"]", -1, 0},
+        {USED ",\"sliding_window\":-3,\"max_window_layers\":1", -1, 0},
+        {",\"layer_types\":[" FULL "," SLIDING "]", -1, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        const char *note;
+        sol_model_config c;
+        sol_err err = {0};
+        snprintf(text, sizeof text,
+                 "{\"model_type\":\"qwen2\",\"vocab_size\":8,\"hidden_size\":8,"
+                 "\"intermediate_size\":8,\"num_hidden_layers\":2,\"num_attention_heads\":2%s}",
+                 cases[i].config);
+        json_t *root = json_loads(text, 0, NULL);
+        ck_assert_ptr_nonnull(root);
+        sol_status st = sol_hf_config("config.json", root, &c, &note, &err);
+        ck_assert_msg((st == SOL_OK) == (cases[i].window >= 0), "%s: %s", text, err.text);
+        if (st == SOL_OK) {
+            ck_assert_int_eq(c.sliding_window, cases[i].window);
+            ck_assert_int_eq(c.max_window_layers, cases[i].first);
+        }
+        json_decref(root);
+    }
+#undef USED
+#undef FULL
+#undef SLIDING
+}
+END_TEST
+
 /* A key that changes the meaning is refused by name unless its value changes nothing; others are
  * not looked at. */
 START_TEST(keys_with_a_meaning)
@@ -364,5 +416,5 @@ END_TEST
 
 SOL_TEST_MAIN("hf_config", tcase_add_checked_fixture(tc, hf_make, hf_remove);
               tcase_add_test(tc, configurations); tcase_add_test(tc, eos_lists);
-              tcase_add_test(tc, rope_settings); tcase_add_test(tc, keys_with_a_meaning);
-              tcase_add_test(tc, bad_configurations))
+              tcase_add_test(tc, rope_settings); tcase_add_test(tc, windows_of_upper_layers);
+              tcase_add_test(tc, keys_with_a_meaning); tcase_add_test(tc, bad_configurations))

@@ -101,6 +101,7 @@ static void check_same_config(const sol_model_config *a, const sol_model_config 
     ck_assert(a->qkv_bias == b->qkv_bias && a->qk_norm == b->qk_norm);
     ck_assert(a->sub_norm == b->sub_norm && a->family == b->family);
     ck_assert_int_eq(a->sliding_window, b->sliding_window);
+    ck_assert_int_eq(a->max_window_layers, b->max_window_layers);
     ck_assert_int_eq(a->no_rope_layer_interval, b->no_rope_layer_interval);
     ck_assert_int_eq(a->bos_token_id, b->bos_token_id);
     ck_assert_int_eq(a->eos_token_id, b->eos_token_id);
@@ -124,6 +125,7 @@ START_TEST(checkpoint_round_trip)
         config.sub_norm = k & 1;
         config.family = (sol_family)k;
         config.sliding_window = 5 * (k & 1);
+        config.max_window_layers = k & 1;
         config.no_rope_layer_interval = k & 2;
         make_checkpoint(&a, config, dtype);
         ck_ok(sol_test_write_checkpoint(&a, path, dtype, err));

@@ -277,6 +277,8 @@ static void put_family(blob *b, const sol_model_config *c, sol_err *err)
     if (c->sliding_window) {
         put_model_u32(b, c, "attention.sliding_window", c->sliding_window, err);
         put_key_u32(b, "solera.context_length", c->max_position_embeddings, err);
+        if (f->has & SOL_FAMILY_UPPER_WINDOW)
+            put_key_u32(b, "solera.max_window_layers", c->max_window_layers, err);
     }
     if (c->rope_factor == 0 || has_rope_table(c)) return;
     put_key_text(b, sol_gguf_key(c, "rope.scaling.type", key), "linear", err);

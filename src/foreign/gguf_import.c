@@ -122,7 +122,9 @@ static sol_status read_family(const sol_gguf *g, sol_model_config *c, sol_err *e
     SOL_TRY(need_int(g, "solera.context_length", c->max_position_embeddings,
                      &c->max_position_embeddings, err));
     sol_family_apply(choose_family(g, f, window > 0 && window < c->max_position_embeddings), c);
-    if (sol_family_of(c)->has & SOL_FAMILY_WINDOW) c->sliding_window = window;
+    bool upper = sol_gguf_find(g, "solera.max_window_layers");
+    if (upper) SOL_TRY(need_int(g, "solera.max_window_layers", 0, &c->max_window_layers, err));
+    if (upper || sol_family_of(c)->has & SOL_FAMILY_WINDOW) c->sliding_window = window;
     if (sol_family_of(c)->has & SOL_FAMILY_NOPE)
         c->no_rope_layer_interval = SOL_GGUF_NO_ROPE_INTERVAL;
     return SOL_OK;

@@ -237,7 +237,8 @@ static sol_status check_window(const char *path, const json_t *root, sol_err *er
 /* What a family has is read by its own rules. */
 static bool is_of_family(const sol_family_row *f, const char *key)
 {
-    return (f->has & SOL_FAMILY_NOPE) && strcmp(key, "no_rope_layers") == 0;
+    return ((f->has & SOL_FAMILY_NOPE) && strcmp(key, "no_rope_layers") == 0) ||
+           ((f->has & SOL_FAMILY_UPPER_WINDOW) && strcmp(key, "layer_types") == 0);
 }
 
 static sol_status check_supported(const char *path, const json_t *root,
@@ -259,7 +260,35 @@ static sol_status check_supported(const char *path, const json_t *root,
         if (m && !is_of_family(*family, key) && !is_neutral(m, v))
             return refuse(path, key, v, m->why, err);
     }
-    return (*family)->has & SOL_FAMILY_WINDOW ? SOL_OK : check_window(path, root, err);
+    bool windows = (*family)->has & (SOL_FAMILY_WINDOW | SOL_FAMILY_UPPER_WINDOW);
+    return windows ? SOL_OK : check_window(path, root, err);
+}
+
+/* Which layers have the window, as Qwen2Config of transformers 5 resolves it: those that
+ * layer_types says, else those from max_window_layers on. */
+static sol_status read_window_layers(const char *path, const json_t *root, bool used,
+                                     sol_model_config *c, sol_err *err)
+{
+    static const char key[] = "layer_types", window[] = "sliding_attention";
+    const json_t *list = json_object_get(root, key);
+    int64_t n = c->num_hidden_layers, first = 0;
+    if (!list || json_is_null(list))
+        return get_int(path, root, "max_window_layers", 28, &c->max_window_layers, err);
+    if (!json_is_array(list) || (int64_t)json_array_size(list) != n)
+        return wrong(path, key, list, "a type a layer", err);
+    for (int64_t i = 0; i < n; i++) {
+        const char *type = json_string_value(json_array_get(list, (size_t)i));
+        bool slides = type && strcmp(type, window) == 0;
+        if (!slides && (!type || strcmp(type, "full_attention") != 0))
+            return wrong(path, key, list, "full_attention and sliding_attention", err);
+        if (!slides && first < i)
+            return refuse(path, key, list, "only the last layers may have a window", err);
+        if (!slides) first = i + 1;
+    }
+    if (first < n && !used)
+        return refuse(path, key, list, "has windows, but use_sliding_window is not true", err);
+    c->max_window_layers = first;
+    return SOL_OK;
 }
 
 /* A window that is null is none; one that is not there is that of the family. */
@@ -267,11 +296,16 @@ static sol_status read_window(const char *path, const json_t *root, const sol_fa
                               sol_model_config *c, sol_err *err)
 {
     const json_t *v = json_object_get(root, "sliding_window");
+    bool upper = f->has & SOL_FAMILY_UPPER_WINDOW, used = !upper;
+    if (!upper && !(f->has & SOL_FAMILY_WINDOW)) return SOL_OK;
+    if (upper) SOL_TRY(get_bool(path, root, "use_sliding_window", &used, err));
+    if (upper) SOL_TRY(read_window_layers(path, root, used, c, err));
     c->sliding_window = v ? 0 : f->window;
-    if (!(f->has & SOL_FAMILY_WINDOW) || !v || json_is_null(v)) return SOL_OK;
-    return get_whole(v, &c->sliding_window)
-               ? SOL_OK
-               : wrong(path, "sliding_window", v, "a whole number or null", err);
+    if (v && !json_is_null(v) && !get_whole(v, &c->sliding_window))
+        return wrong(path, "sliding_window", v, "a whole number or null", err);
+    if (!used || c->max_window_layers >= c->num_hidden_layers) c->sliding_window = 0;
+    if (c->sliding_window == 0) c->max_window_layers = 0;
+    return SOL_OK;
 }
 
 /* no_rope_layers says 1 where RoPE is used; without that list every no_rope_layer_interval-th layer
@@ -465,6 +499,12 @@ json_t *sol_hf_eos_json(const sol_model_config *c)
 static void add_of_family(const sol_model_config *c, json_t *root)
 {
     int has = sol_family_of(c)->has;
+    if (has & SOL_FAMILY_UPPER_WINDOW && c->sliding_window) {
+        json_object_set_new(root, "use_sliding_window", json_true());
+        json_object_set_new(root, "sliding_window", json_integer((json_int_t)c->sliding_window));
+        json_object_set_new(root, "max_window_layers",
+                            json_integer((json_int_t)c->max_window_layers));
+    }
     if (has & SOL_FAMILY_WINDOW)
         json_object_set_new(root, "sliding_window",
                             c->sliding_window ? json_integer((json_int_t)c->sliding_window)

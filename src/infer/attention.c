@@ -125,7 +125,7 @@ static void attend_tile(void *arg, int64_t tile, int thread)
     const sol_model_config *c = &net->config;
     const sol_float_ops *f = &net->ctx->kernels.float_ops;
     int64_t K = c->num_key_value_heads, D = c->head_dim, group = c->num_attention_heads / K,
-            h = tile / a->n, i = tile % a->n;
+            h = tile / a->n, i = tile % a->n, window = sol_layer_window(c, a->layer);
     const sol_kv *kv = a->rows[i].kv;
     int64_t at = cache_at(kv, a->layer, h), pos = net->scratch.pos[i];
     size_t bytes = (size_t)(at * D) * sol_dtype_size(net->kv_type);
@@ -140,7 +140,7 @@ static void attend_tile(void *arg, int64_t tile, int thread)
                          .D = D,
                          .n = pos + 1,
                          .scale = (float)(1.0 / sqrt((double)D))};
-    if (c->sliding_window) t.from = sol_max_i64(0, t.n - c->sliding_window);
+    if (window) t.from = sol_max_i64(0, t.n - window);
     if (net->kv_type == SOL_I8)
         t.key_scale = kv->key_scale + at, t.value_scale = kv->value_scale + at;
     (net->kv_type == SOL_F32   ? f->attend_f32

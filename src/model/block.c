@@ -85,7 +85,7 @@ sol_var sol_block_heads(const sol_block *b, int64_t layer, sol_var x)
 {
     const sol_model_config *c = b->config;
     sol_attention_shape shape = {b->in->batch,           b->in->seq,  c->num_attention_heads,
-                                 c->num_key_value_heads, c->head_dim, c->sliding_window};
+                                 c->num_key_value_heads, c->head_dim, sol_layer_window(c, layer)};
     sol_var q =
         rotate(b, layer, head_rows(b, layer, SOL_ROLE_Q, SOL_ROLE_Q_BIAS, SOL_ROLE_Q_NORM, x));
     sol_var k =

@@ -54,6 +54,11 @@ sol_status sol_model_add_eos(sol_model_config *c, int64_t id, sol_err *err)
     return SOL_OK;
 }
 
+int64_t sol_layer_window(const sol_model_config *c, int64_t layer)
+{
+    return layer < c->max_window_layers ? 0 : c->sliding_window;
+}
+
 bool sol_layer_has_rope(const sol_model_config *c, int64_t layer)
 {
     return c->no_rope_layer_interval == 0 || (layer + 1) % c->no_rope_layer_interval != 0;
@@ -75,6 +80,7 @@ static sol_status check_sizes(const sol_model_config *c, sol_err *err)
         {"head_dim", c->head_dim, 2, MAX_HEAD_DIM},
         {"max_position_embeddings", c->max_position_embeddings, 1, MAX_POSITIONS},
         {"sliding_window", c->sliding_window, 0, MAX_POSITIONS},
+        {"max_window_layers", c->max_window_layers, 0, MAX_LAYERS},
         {"no_rope_layer_interval", c->no_rope_layer_interval, 0, MAX_LAYERS},
         {"bos_token_id", c->bos_token_id, -1, c->vocab_size - 1},
         {"eos_token_id", c->eos_token_id, -1, c->vocab_size - 1},

@@ -15,6 +15,7 @@ enum {
     QKV_BIAS = SOL_FAMILY_QKV_BIAS,
     QK_NORM = SOL_FAMILY_QK_NORM,
     WINDOW = SOL_FAMILY_WINDOW,
+    UPPER_WINDOW = SOL_FAMILY_UPPER_WINDOW,
     NOPE = SOL_FAMILY_NOPE,
     ROPE_TABLE = SOL_FAMILY_ROPE_TABLE,
     SUB_NORM = SOL_FAMILY_SUB_NORM
@@ -70,7 +71,10 @@ sol_status sol_family_check(const sol_model_config *c, sol_err *err)
         {"biases of q, k and v", SOL_FAMILY_QKV_BIAS, c->qkv_bias, true},
         {"norms of q and k", SOL_FAMILY_QK_NORM, c->qk_norm, true},
         {"norms before o_proj and down_proj", SOL_FAMILY_SUB_NORM, c->sub_norm, true},
-        {"a sliding window", SOL_FAMILY_WINDOW, c->sliding_window != 0, false},
+        {"a sliding window", SOL_FAMILY_WINDOW | SOL_FAMILY_UPPER_WINDOW, c->sliding_window != 0,
+         false},
+        {"a sliding window in some layers", SOL_FAMILY_UPPER_WINDOW, c->max_window_layers != 0,
+         false},
         {"layers without RoPE", SOL_FAMILY_NOPE, c->no_rope_layer_interval != 0, false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

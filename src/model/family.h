@@ -26,12 +26,13 @@ typedef enum sol_family {
 typedef enum { SOL_GGUF_HALVES, SOL_GGUF_PAIRS } sol_gguf_order;
 
 enum {
-    SOL_FAMILY_QKV_BIAS = 1,   /* q, k and v have a bias */
-    SOL_FAMILY_QK_NORM = 2,    /* q and k are normed by head */
-    SOL_FAMILY_WINDOW = 4,     /* sliding_window counts, in every layer */
-    SOL_FAMILY_NOPE = 8,       /* layers may be without RoPE */
-    SOL_FAMILY_ROPE_TABLE = 16, /* llama.cpp reads rope_freqs.weight */
-    SOL_FAMILY_SUB_NORM = 32    /* what o and down read is normed */
+    SOL_FAMILY_QKV_BIAS = 1,     /* q, k and v have a bias */
+    SOL_FAMILY_QK_NORM = 2,      /* q and k are normed by head */
+    SOL_FAMILY_WINDOW = 4,       /* sliding_window counts, in every layer */
+    SOL_FAMILY_UPPER_WINDOW = 8, /* it counts with use_sliding_window, from some layer on */
+    SOL_FAMILY_NOPE = 16,        /* layers may be without RoPE */
+    SOL_FAMILY_ROPE_TABLE = 32,  /* llama.cpp reads rope_freqs.weight */
+    SOL_FAMILY_SUB_NORM = 64     /* what o and down read is normed */
 };
 
 typedef struct sol_family_row {

@@ -54,6 +54,7 @@ struct sol_model_config {
     bool sub_norm;          /* what o and down read is normed (SubLN, as in BitNet) */
     int64_t sliding_window; /* a token sees itself and the sliding_window - 1 ones before it; 0: all
                              * of its document */
+    int64_t max_window_layers; /* the first so many layers are without that window */
     int64_t no_rope_layer_interval; /* every so many layers one, the last of them, without RoPE; 0:
                                      * none */
     /* rope_scaling of type llama3; factor 0: none */
@@ -158,6 +159,8 @@ bool sol_model_is_eos(const sol_model_config *c, int64_t id);
 /* Adds an EOS. A negative id, or one that is there, changes nothing. SOL_ERR_UNSUPPORTED: there are
  * SOL_MAX_EOS already. */
 sol_status sol_model_add_eos(sol_model_config *c, int64_t id, sol_err *err);
+/* The window of a layer; 0: none. */
+int64_t sol_layer_window(const sol_model_config *c, int64_t layer);
 /* Whether q and k of a layer are rotated by their position. */
 bool sol_layer_has_rope(const sol_model_config *c, int64_t layer);
 /* Checks range and divisibility of every field: SOL_ERR_RANGE, SOL_ERR_SHAPE name the field, its

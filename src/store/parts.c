@@ -78,6 +78,7 @@ static const field model_fields[] = {
     FIELD("qk_norm", FIELD_FLAG, qk_norm),
     FIELD("sub_norm", FIELD_FLAG, sub_norm),
     FIELD("sliding_window", FIELD_COUNT, sliding_window),
+    FIELD("max_window_layers", FIELD_COUNT, max_window_layers),
     FIELD("no_rope_layer_interval", FIELD_COUNT, no_rope_layer_interval),
     FIELD("bos_token_id", FIELD_ID, bos_token_id),
     FIELD("eos_token_id", FIELD_ID, eos_token_id),
