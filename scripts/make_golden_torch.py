@@ -100,10 +100,6 @@ def rotary(self, x, position_ids):
     return angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
 
 
-modeling_llama.LlamaRMSNorm.forward = norm
-modeling_llama.LlamaRotaryEmbedding.forward = rotary
-
-
 def read(path):
     """The model of a checkpoint of solera, read by h5py alone."""
     with h5py.File(path) as f:
@@ -255,6 +251,7 @@ def main():
     a.add_argument("--solera", default="build/release/solera")
     o = a.parse_args()
     torch.set_num_threads(1)
+    modeling_llama.LlamaRMSNorm.forward, modeling_llama.LlamaRotaryEmbedding.forward = norm, rotary
     transformers.utils.logging.set_verbosity_error()
     result = {"made_by": f"scripts/make_golden_torch.py: torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}",
               "batch": BATCH, "seq": SEQ, "steps": STEPS, "models": {}}
