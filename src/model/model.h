@@ -54,7 +54,7 @@ struct sol_model_config {
     bool sub_norm;          /* what o and down read is normed (SubLN, as in BitNet) */
     int64_t sliding_window; /* a token sees itself and the sliding_window - 1 ones before it; 0: all
                              * of its document */
-    int64_t max_window_layers; /* the first so many layers are without that window */
+    int64_t max_window_layers;      /* the first so many layers are without that window */
     int64_t no_rope_layer_interval; /* every so many layers one, the last of them, without RoPE; 0:
                                      * none */
     /* rope_scaling of type llama3; factor 0: none */
