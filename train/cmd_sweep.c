@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "output.h"
+#include "ranks.h"
 #include "sweep_runs.h"
 
 struct args {
@@ -30,7 +31,7 @@ static const sol_opt options[] = {
      .min = 1,
      .max = 1024,
      .without = "--table",
-     .help = "processes at a time; default: jobs of the file, 1"},
+     .help = "processes at a time (on each rank); default: jobs of the file, 1"},
     {.name = "--set",
      .value = "SECTION.KEY=VALUE",
      .kind = SOL_OPT_EACH,
@@ -66,28 +67,37 @@ static sol_status check_measures(const sol_sweep *s, const char *path, sol_err *
     return SOL_OK;
 }
 
-static sol_status run(sol_program *p, void *argp, sol_err *err)
+static sol_status read_sweep(sol_program *p, const struct args *args, sol_sweep **s, sol_err *err)
 {
-    struct args *args = argp;
-    sol_sweep *s = NULL;
-    sol_sweep_runs *r = NULL;
     sol_sweep_opts o = {.base = args->base,
                         .dir = args->dir,
                         .jobs = args->jobs,
                         .set = args->set.word,
                         .n_set = args->set.n};
-    sol_status st = sol_sweep_read(&s, p->word[0], &o, err);
-    if (st == SOL_OK) st = check_measures(s, p->word[0], err);
-    if (st == SOL_OK) st = sol_output_check(s->dir, SOL_OUTPUT_TABLES, args->force, err);
+    SOL_TRY(sol_sweep_read(s, p->word[0], &o, err));
+    SOL_TRY(check_measures(*s, p->word[0], err));
+    if (sol_dist_rank(p->dist) > 0) return SOL_OK;
+    return sol_output_check((*s)->dir, SOL_OUTPUT_TABLES, args->force, err);
+}
+
+static sol_status run(sol_program *p, void *argp, sol_err *err)
+{
+    struct args *args = argp;
+    sol_dist *dist;
+    sol_sweep *s = NULL;
+    sol_sweep_runs *r = NULL;
+    SOL_TRY(sol_program_dist(p, &dist, err));
+    sol_status st = sol_dist_agree(dist, read_sweep(p, args, &s, err), err);
     if (st == SOL_OK) st = sol_sweep_runs_open(&r, p, s, err);
     if (st == SOL_OK && !args->table) {
         sol_interrupt_catch(true);
         st = sol_sweep_runs_go(r, err);
     }
-    if (st == SOL_OK) st = sol_sweep_report(r, err);
+    if (st == SOL_OK && sol_dist_rank(dist) == 0) st = sol_sweep_report(r, err);
     if (st == SOL_OK && r->n_failed > 0)
         st = sol_fail(err, SOL_ERR_LIBRARY, "%s: %d of %d runs failed, first %s", s->dir,
                       r->n_failed, r->n, r->failed);
+    st = sol_ranks_end(dist, st, err);
     sol_sweep_runs_free(&r);
     sol_sweep_free(&s);
     return st;
@@ -98,6 +108,7 @@ const sol_verb sol_verb_sweep = {
     .words = "SWEEP.yaml",
     .min_words = 1,
     .max_words = 1,
+    .ranks = true,
     .summary = "run a job for every point of a list or grid with several seeds, and compare",
     .details =
         "SWEEP.yaml:\n"
@@ -120,7 +131,11 @@ const sol_verb sol_verb_sweep = {
         "DIR/table.csv; DIR/index.html\n"
         "shows it while the sweep goes on, with the time left, and when it has ended. After a "
         "kill\n"
-        "the same command goes on: every run resumes, and what is done is not repeated.",
+        "the same command goes on: every run resumes, and what is done is not repeated.\n"
+        "`mpirun -n N solera sweep ...` spreads the runs over N ranks, each of which trains its "
+        "own "
+        "as if alone: the same\n"
+        "table. DIR lies on a file system that all of them share.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

@@ -52,17 +52,11 @@ static sol_status read_job(sol_program *p, sol_config **c, const struct args *a,
     return sol_config_finish(*c, err);
 }
 
-/* train.compute auto: what rank 0's processor is good at, on all ranks, whose processors may
- * differ. */
-static sol_status choose_compute(sol_program *p, sol_dist *dist, sol_config *c, sol_err *err)
+static sol_status choose_compute(sol_program *p, sol_config *c, sol_err *err)
 {
     bool asked = (int)c->train.compute == SOL_COMPUTE_AUTO;
-    sol_status st = sol_dist_rank(dist) == 0 ? sol_job_choose_compute(p, c, err) : SOL_OK;
-    SOL_TRY(sol_dist_agree(dist, st, err));
-    sol_dtype first = c->train.compute;
-    SOL_TRY(sol_dist_broadcast(dist, &first, sizeof first, err));
-    if (asked) c->train.compute = first;
-    if (asked && sol_dist_size(dist) > 1)
+    SOL_TRY(sol_job_choose_compute(p, c, err));
+    if (asked && sol_dist_size(p->dist) > 1)
         sol_log_line(&p->log, SOL_LOG_INFO,
                      "train.compute auto: %s on all ranks, by the processor of rank 0",
                      sol_config_word(c, "train.compute"));
@@ -77,7 +71,7 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
     sol_trainer *t = NULL;
     SOL_TRY(sol_program_dist(p, &dist, err));
     sol_status st = sol_dist_agree(dist, read_job(p, &c, args, err), err);
-    if (st == SOL_OK) st = choose_compute(p, dist, c, err);
+    if (st == SOL_OK) st = choose_compute(p, c, err);
     if (st == SOL_OK) sol_interrupt_catch(true);
     if (st == SOL_OK) st = sol_trainer_open(&t, p, c, args->resume, err);
     if (st == SOL_OK) st = sol_trainer_run(t, err);

@@ -11,13 +11,24 @@
 #include "run_model.h"
 #include "tokenize.h"
 
-sol_status sol_job_choose_compute(sol_program *p, sol_config *c, sol_err *err)
+static sol_status choose_compute(sol_program *p, sol_config *c, sol_err *err)
 {
     sol_ctx *ctx;
-    if ((int)c->train.compute != SOL_COMPUTE_AUTO) return SOL_OK;
     if (p->threads == 0) p->threads = c->run.threads;
     SOL_TRY(sol_program_ctx(p, &ctx, err));
     c->train.compute = sol_gemm_bf16_native(ctx) ? SOL_BF16 : SOL_F32;
+    return SOL_OK;
+}
+
+sol_status sol_job_choose_compute(sol_program *p, sol_config *c, sol_err *err)
+{
+    bool asked = (int)c->train.compute == SOL_COMPUTE_AUTO;
+    sol_status st = asked && sol_dist_rank(p->dist) == 0 ? choose_compute(p, c, err) : SOL_OK;
+    if (!p->dist) return st;
+    sol_dtype of_first = c->train.compute;
+    SOL_TRY(sol_dist_agree(p->dist, st, err));
+    SOL_TRY(sol_dist_broadcast(p->dist, &of_first, sizeof of_first, err));
+    if (asked) c->train.compute = of_first;
     return SOL_OK;
 }
 

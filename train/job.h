@@ -10,7 +10,8 @@
  * (sol_config_free), NULL after a failure. */
 sol_status sol_job_read(sol_program *p, sol_config **c, const char *path, const sol_words *set,
                         sol_err *err);
-/* train.compute auto becomes bf16 where the kernels of p have instructions for it, else fp32. */
+/* train.compute auto becomes bf16 where the kernels of p have instructions for it, else fp32. On
+ * several ranks all call it, whose processors may differ: rank 0 decides. */
 sol_status sol_job_choose_compute(sol_program *p, sol_config *c, sol_err *err);
 
 /* The model's configuration alone, without weights: from the file's header or the shape's name. */

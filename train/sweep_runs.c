@@ -1,5 +1,5 @@
-/* Runs a sweep: starts and awaits a process for each run, so many at a time, and leaves alone
- * what is done. */
+/* Runs a sweep: starts and awaits a process for each run, so many at a time on each rank, and
+ * leaves alone what is done. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "base/text.h"
 #include "job.h"
 #include "metrics.h"
+#include "ranks.h"
 #include "run_dir.h"
 #include "sweep_table.h"
 
@@ -29,6 +31,11 @@ static const char *point_name(const sol_sweep_runs *r, const sol_sweep_run *run)
 static long long seed_of(const sol_sweep_runs *r, const sol_sweep_run *run)
 {
     return (long long)r->sweep->seed[run->seed];
+}
+
+static int this_rank(const sol_sweep_runs *r)
+{
+    return sol_dist_rank(r->program->dist);
 }
 
 /* ---- looking at what is there ---- */
@@ -98,6 +105,7 @@ static sol_status look(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *err
     char path[SOL_PATH_MAX];
     bool done = false;
     SOL_TRY(sol_sweep_job(r->sweep, run->point, run->seed, &run->job, err));
+    run->chose = (int)run->job->train.compute == SOL_COMPUTE_AUTO;
     SOL_TRY(sol_job_choose_compute(r->program, run->job, err));
     if (run->seed == 0) SOL_TRY(check_model(run->job, point_name(r, run), err));
     if (r->sweep->n_measures > 0 && run->job->study.every == 0)
@@ -105,7 +113,7 @@ static sol_status look(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *err
                         "point %s: has no study.every, which the measures need",
                         point_name(r, run));
     snprintf(path, sizeof path, "%s/config.yaml", run->job->run.dir);
-    if (sol_file_exists(path)) {
+    if (this_rank(r) == 0 && sol_file_exists(path)) {
         SOL_TRY(compare_jobs(run->job, path, err));
         SOL_TRY(is_done(r, run->job, &done, err));
     }
@@ -127,6 +135,47 @@ static sol_status look_at_all(sol_sweep_runs *r, sol_err *err)
     return SOL_OK;
 }
 
+/* Ranks start runs by what they know: all must have the same of them. */
+static sol_status compare_ranks(sol_sweep_runs *r, sol_err *err)
+{
+    uint64_t digest = SOL_FNV_START;
+    sol_status st = SOL_OK;
+    for (int i = 0; i < r->n && st == SOL_OK; i++) {
+        char *yaml = NULL;
+        st = sol_config_write(r->run[i].job, &yaml, err);
+        if (st == SOL_OK) digest = sol_fnv1a(digest, yaml, strlen(yaml));
+        sol_free(yaml);
+    }
+    digest = sol_fnv1a(digest, &r->sweep->jobs, sizeof r->sweep->jobs);
+    SOL_TRY(sol_dist_agree(r->program->dist, st, err));
+    return sol_ranks_compare(r->program->dist, "another sweep", digest, err);
+}
+
+/* Rank 0 has looked into the directories: a directory that a rank has looked for in vain over NFS
+ * stays away from it for a while. */
+static sol_status share_phases(sol_sweep_runs *r, sol_err *err)
+{
+    int *phase = r->news;
+    for (int i = 0; i < r->n; i++) phase[i] = (int)r->run[i].phase;
+    phase[r->n] = r->n_failed;
+    SOL_TRY(sol_dist_broadcast(r->program->dist, phase, (size_t)(r->n + 1) * sizeof *phase, err));
+    for (int i = 0; i < r->n; i++) r->run[i].phase = (sol_run_phase)phase[i];
+    r->n_failed = phase[r->n];
+    return SOL_OK;
+}
+
+static sol_status open_runs(sol_sweep_runs *r, sol_err *err)
+{
+    size_t ranks = (size_t)sol_dist_size(r->program->dist);
+    sol_status st = look_at_all(r, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&r->news, (ranks + 1) * (size_t)(r->n + 1), sizeof *r->news,
+                             err);
+    SOL_TRY(sol_ranks_end(r->program->dist, st, err));
+    SOL_TRY(compare_ranks(r, err));
+    return share_phases(r, err);
+}
+
 sol_status sol_sweep_runs_open(sol_sweep_runs **out, sol_program *p, const sol_sweep *s,
                                sol_err *err)
 {
@@ -135,7 +184,7 @@ sol_status sol_sweep_runs_open(sol_sweep_runs **out, sol_program *p, const sol_s
     SOL_TRY(sol_alloc_array((void **)&r, 1, sizeof *r, err));
     r->program = p;
     r->sweep = s;
-    sol_status st = look_at_all(r, err);
+    sol_status st = open_runs(r, err);
     if (st != SOL_OK) sol_sweep_runs_free(&r);
     *out = r;
     return st;
@@ -147,6 +196,7 @@ void sol_sweep_runs_free(sol_sweep_runs **rp)
     if (!r) return;
     for (int i = 0; i < r->n; i++) sol_config_free(&r->run[i].job);
     sol_free(r->run);
+    sol_free(r->news);
     sol_free(r);
     *rp = NULL;
 }
@@ -159,40 +209,59 @@ static void output_path(const sol_sweep_runs *r, const sol_sweep_run *run, char 
              seed_of(r, run));
 }
 
-/* Several at a time share the processors, unless -t or the job say how many threads each one has.
- */
+/* Several at a time on a machine share its processors, unless -t or the job say how many threads
+ * each one has. */
 static int64_t threads_of(const sol_sweep_runs *r, const sol_config *c)
 {
-    if (r->program->threads > 0 || c->run.threads > 0 || r->sweep->jobs == 1)
-        return r->program->threads;
+    const sol_dist *d = r->program->dist;
+    int64_t here = 0;
+    for (int i = 0; i < sol_dist_size(d); i++)
+        if (strcmp(sol_dist_host(d, i), sol_dist_host(d, this_rank(r))) == 0)
+            here += r->sweep->jobs;
+    if (r->program->threads > 0 || c->run.threads > 0 || here == 1) return r->program->threads;
     sol_cpu cpu;
     sol_cpu_detect(&cpu);
-    return cpu.n_online > r->sweep->jobs ? cpu.n_online / r->sweep->jobs : 1;
+    return cpu.n_online > here ? cpu.n_online / here : 1;
 }
 
 /* Between fork and exec only what POSIX allows there. The process dies with its parent: its run is
  * as safe as after any kill, and a sweep that is started again finds it free. */
-static void become(char *const *argv, int output, pid_t parent)
+static void become(char *const *argv, char *const *environment, int output, pid_t parent)
 {
     int null = open("/dev/null", O_RDONLY);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent || null < 0 || dup2(null, 0) < 0 || dup2(output, 1) < 0 ||
         dup2(output, 2) < 0)
         _exit(1);
-    execv("/proc/self/exe", argv);
+    execve("/proc/self/exe", argv, environment);
     _exit(1);
+}
+
+/* This process' environment, for one that is no rank; the caller frees the array alone. */
+static sol_status alone_environment(char ***environment, sol_err *err)
+{
+    size_t n = 0, kept = 0;
+    while (environ[n]) n++;
+    SOL_TRY(sol_alloc_array((void **)environment, n + 1, sizeof **environment, err));
+    for (size_t i = 0; i < n; i++)
+        if (!sol_dist_is_launch(environ[i])) (*environment)[kept++] = environ[i];
+    return SOL_OK;
 }
 
 /* The process of a run, with what it prints in the file at `path`. */
 static sol_status spawn(sol_sweep_run *run, const char *const *argv, const char *path, sol_err *err)
 {
     int output = -1;
+    char **environment = NULL;
     pid_t parent = getpid();
     SOL_TRY(sol_own_open(&output, path, path, O_WRONLY | O_CREAT, err));
     sol_status st = ftruncate(output, 0) == 0 ? SOL_OK : sol_fail_errno(err, path, "cannot write");
-    if (st == SOL_OK && (run->pid = fork()) == 0) become((char *const *)argv, output, parent);
+    if (st == SOL_OK) st = alone_environment(&environment, err);
+    if (st == SOL_OK && (run->pid = fork()) == 0)
+        become((char *const *)argv, environment, output, parent);
     if (st == SOL_OK && run->pid < 0)
         st = sol_fail(err, SOL_ERR_LIBRARY, "cannot start a process: %s", strerror(errno));
+    sol_free(environment);
     close(output);
     return st;
 }
@@ -200,27 +269,29 @@ static sol_status spawn(sol_sweep_run *run, const char *const *argv, const char 
 static sol_status start(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *err)
 {
     const sol_sweep_point *p = &r->sweep->point[run->point];
-    char path[SOL_PATH_MAX], threads[32], dir[SOL_PATH_MAX + 16], seed[48];
+    char path[SOL_PATH_MAX], threads[32], dir[SOL_PATH_MAX + 16], seed[48], compute[48];
     const char **argv;
     int n = 0;
+    run->pid = -1;
     snprintf(path, sizeof path, "%s/%s", r->sweep->dir, p->name);
     SOL_TRY(sol_dir_create(path, err));
-    SOL_TRY(sol_alloc_array((void **)&argv, 18 + 2 * (size_t)p->n_set, sizeof *argv, err));
+    SOL_TRY(sol_alloc_array((void **)&argv, 20 + 2 * (size_t)p->n_set, sizeof *argv, err));
     snprintf(threads, sizeof threads, "%" PRId64, threads_of(r, run->job));
     snprintf(dir, sizeof dir, "run.dir=%s", run->job->run.dir);
     snprintf(seed, sizeof seed, "run.seed=%lld", seed_of(r, run));
     const char *const head[] = {"solera", "train",  r->sweep->base,   "--resume", "-t",
                                 threads,  "--tier", r->program->tier, "--cpu",    r->program->cpu};
     for (size_t i = 0; i < sizeof head / sizeof *head; i++) argv[n++] = head[i];
-    for (int i = 0; i < p->n_set + 2; i++) {
+    snprintf(compute, sizeof compute, "train.compute=%s",
+             sol_config_word(run->job, "train.compute"));
+    const char *const tail[] = {dir, seed, compute};
+    for (int i = 0; i < p->n_set + (run->chose ? 3 : 2); i++) {
         argv[n++] = "--set";
-        argv[n++] = i < p->n_set ? p->set[i] : i == p->n_set ? dir : seed;
+        argv[n++] = i < p->n_set ? p->set[i] : tail[i - p->n_set];
     }
     output_path(r, run, path);
     sol_status st = spawn(run, argv, path, err);
     sol_free(argv);
-    run->started = sol_clock();
-    if (st == SOL_OK) run->phase = SOL_RUN_GOES;
     return st;
 }
 
@@ -275,43 +346,76 @@ static void finish_failed(sol_sweep_runs *r, sol_sweep_run *run, int status)
                  seed_of(r, run), words);
 }
 
-static sol_status finish(sol_sweep_runs *r, sol_sweep_run *run, int status, sol_err *err)
+/* What became of a run, in a turn; else how its process ended, as waitpid has it. */
+enum { STILL_GOES = -1, WAS_DONE = -2, NOT_STARTED = -3 };
+
+/* Looked at on the rank of the run, which sees at once what was written there. */
+static sol_status look_after(const sol_sweep_runs *r, sol_sweep_run *run, int *news, sol_err *err)
+{
+    int status = 0;
+    bool done = false;
+    *news = run->pid < 0 ? NOT_STARTED : STILL_GOES;
+    if (run->pid < 0 || waitpid(run->pid, &status, WNOHANG) != run->pid) return SOL_OK;
+    *news = status;
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return SOL_OK;
+    SOL_TRY(is_done(r, run->job, &done, err));
+    if (done) *news = WAS_DONE;
+    return SOL_OK;
+}
+
+/* What ended on this rank since the last look. */
+static sol_status reap(sol_sweep_runs *r, sol_err *err)
+{
+    sol_status st = SOL_OK;
+    for (int i = 0; i < r->n; i++) {
+        bool mine = r->run[i].phase == SOL_RUN_GOES && r->run[i].rank == this_rank(r);
+        r->news[i] = STILL_GOES;
+        if (!mine) continue;
+        sol_status one = look_after(r, &r->run[i], &r->news[i], st == SOL_OK ? err : NULL);
+        if (st == SOL_OK) st = one;
+    }
+    r->news[r->n] = sol_interrupted();
+    return st;
+}
+
+/* By rank 0. */
+static void finish(sol_sweep_runs *r, sol_sweep_run *run, int news)
 {
     char took[32];
-    bool done = false;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) SOL_TRY(is_done(r, run->job, &done, err));
-    if (!done && sol_interrupted()) {
+    if (news == NOT_STARTED || (news != WAS_DONE && r->stopping)) {
         run->phase = SOL_RUN_WAITS;
-        return SOL_OK;
+        return;
     }
-    if (!done) {
-        finish_failed(r, run, status);
-        return SOL_OK;
+    if (news != WAS_DONE) {
+        finish_failed(r, run, news);
+        return;
     }
     run->phase = SOL_RUN_DONE;
     if (!r->sweep->keep_checkpoints) remove_checkpoints(run->job);
     sol_log_line(&r->program->log, SOL_LOG_INFO, "%d of %d: %s seed %lld, %s",
                  count(r, SOL_RUN_DONE), r->n, point_name(r, run), seed_of(r, run),
                  sol_duration_text(sol_clock() - run->started, took));
-    return SOL_OK;
 }
 
-/* What ended since the last look. */
-static sol_status reap(sol_sweep_runs *r, sol_err *err)
+/* What ended on any rank becomes known to all. Fails on all alike. */
+static sol_status share_news(sol_sweep_runs *r, sol_err *err)
 {
-    for (int i = 0; i < r->n; i++) {
-        int status = 0;
-        if (r->run[i].phase == SOL_RUN_GOES &&
-            waitpid(r->run[i].pid, &status, WNOHANG) == r->run[i].pid)
-            SOL_TRY(finish(r, &r->run[i], status, err));
+    const sol_dist *d = r->program->dist;
+    int each = r->n + 1, *all = r->news + each;
+    SOL_TRY(sol_dist_gather(r->program->dist, r->news, (size_t)each * sizeof *all, all, err));
+    for (int i = 0; i < sol_dist_size(d); i++) r->stopping = r->stopping || all[i * each + r->n];
+    for (int i = 0; i < r->n && this_rank(r) == 0; i++) {
+        sol_sweep_run *run = &r->run[i];
+        int news = all[run->rank * each + i];
+        if (run->phase == SOL_RUN_GOES && news != STILL_GOES) finish(r, run, news);
     }
-    return SOL_OK;
+    return share_phases(r, err);
 }
 
 static void tell_all(const sol_sweep_runs *r, int sig)
 {
     for (int i = 0; i < r->n; i++)
-        if (r->run[i].phase == SOL_RUN_GOES) kill(r->run[i].pid, sig);
+        if (r->run[i].phase == SOL_RUN_GOES && r->run[i].pid > 0) kill(r->run[i].pid, sig);
 }
 
 /* One sweep at a time goes on in a directory. The lock is on the directory itself, so that it
@@ -326,14 +430,38 @@ static sol_status lock_dir(const char *path, int *fd, sol_err *err)
     return sol_fail(err, SOL_ERR_LOCKED, "%s: in use by another sweep", path);
 }
 
-/* Starts runs from *next on, as many as may go at a time. */
+/* The rank with the fewest runs at work; -1: each has as many as it may have. */
+static int free_rank(const sol_sweep_runs *r)
+{
+    int best = -1;
+    int64_t fewest = r->sweep->jobs;
+    for (int rank = 0; rank < sol_dist_size(r->program->dist); rank++) {
+        int64_t going = 0;
+        for (int i = 0; i < r->n; i++)
+            going += r->run[i].phase == SOL_RUN_GOES && r->run[i].rank == rank;
+        if (going >= fewest) continue;
+        best = rank;
+        fewest = going;
+    }
+    return best;
+}
+
+/* Gives runs from *next on to ranks, as many as may go at a time: all ranks do so alike, and each
+ * starts its own. */
 static sol_status start_more(sol_sweep_runs *r, int *next, sol_err *err)
 {
-    while (*next < r->n && count(r, SOL_RUN_GOES) < r->sweep->jobs) {
+    sol_status st = SOL_OK;
+    while (*next < r->n) {
+        int rank = free_rank(r);
+        if (rank < 0) break;
         sol_sweep_run *run = &r->run[(*next)++];
-        if (run->phase == SOL_RUN_WAITS) SOL_TRY(start(r, run, err));
+        if (run->phase != SOL_RUN_WAITS) continue;
+        run->phase = SOL_RUN_GOES;
+        run->rank = rank;
+        run->started = sol_clock();
+        if (rank == this_rank(r) && st == SOL_OK) st = start(r, run, err);
     }
-    return SOL_OK;
+    return st;
 }
 
 static void stop_all(sol_sweep_runs *r)
@@ -349,8 +477,23 @@ static void stop_all(sol_sweep_runs *r)
 static void show_page(const sol_sweep_runs *r, const char *left)
 {
     sol_sweep_table t;
+    if (this_rank(r) != 0) return;
     if (sol_sweep_table_make(&t, r, NULL) == SOL_OK) (void)sol_sweep_page_write(&t, left, NULL);
     sol_sweep_table_free(&t);
+}
+
+/* One look at all runs, and the next ones: the same on all ranks. *st, the status so far, becomes
+ * that of what failed first on any of them. Fails where ranks do not hear of each other. */
+static sol_status turn(sol_sweep_runs *r, int *next, sol_status *st, sol_err *err)
+{
+    sol_dist *d = r->program->dist;
+    sol_err *why = *st == SOL_OK ? err : NULL;
+    sol_status now = reap(r, why);
+    SOL_TRY(share_news(r, err));
+    if (*st != SOL_OK) return SOL_OK;
+    if (now == SOL_OK && !r->stopping) now = start_more(r, next, why);
+    *st = sol_dist_agree(d, now, err);
+    return *st == SOL_OK || sol_dist_agreed(d) ? SOL_OK : *st;
 }
 
 /* After a failure or a signal no run is started, and those that go are waited for. */
@@ -364,10 +507,8 @@ static sol_status go(sol_sweep_runs *r, sol_err *err)
     sol_log_line(&r->program->log, SOL_LOG_INFO, "%s: %d runs, %d of them done", r->sweep->dir,
                  r->n, done_before);
     for (;;) {
-        sol_status ended = reap(r, st == SOL_OK ? err : NULL);
-        if (st == SOL_OK) st = ended;
-        if (st == SOL_OK && !sol_interrupted()) st = start_more(r, &next, err);
-        if ((st != SOL_OK || sol_interrupted()) && !stopped) {
+        SOL_TRY(turn(r, &next, &st, err));
+        if ((st != SOL_OK || r->stopping) && !stopped) {
             stop_all(r);
             stopped = true;
         }
@@ -381,7 +522,7 @@ static sol_status go(sol_sweep_runs *r, sol_err *err)
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
     }
     sol_live_clear(r->program);
-    if (st == SOL_OK && sol_interrupted())
+    if (st == SOL_OK && r->stopping)
         st = sol_fail(err, SOL_ERR_INTERRUPTED,
                       "interrupted with %d of %d runs done; the same command goes on",
                       count(r, SOL_RUN_DONE), r->n);
@@ -389,10 +530,23 @@ static sol_status go(sol_sweep_runs *r, sol_err *err)
     return st;
 }
 
+/* Rank 0 has made the directory and locked it. */
+static sol_status check_shared(const sol_sweep_runs *r, sol_err *err)
+{
+    struct stat s = {0};
+    char what[SOL_PATH_MAX + 64];
+    snprintf(what, sizeof what, "another directory %s, which all ranks must share,", r->sweep->dir);
+    (void)stat(r->sweep->dir, &s);
+    return sol_ranks_compare(r->program->dist, what, (uint64_t)s.st_ino, err);
+}
+
 sol_status sol_sweep_runs_go(sol_sweep_runs *r, sol_err *err)
 {
-    int fd;
-    sol_status st = lock_dir(r->sweep->dir, &fd, err);
+    sol_dist *d = r->program->dist;
+    int fd = -1;
+    sol_status st = this_rank(r) == 0 ? lock_dir(r->sweep->dir, &fd, err) : SOL_OK;
+    st = sol_dist_agree(d, st, err);
+    if (st == SOL_OK) st = check_shared(r, err);
     if (st == SOL_OK) st = go(r, err);
     if (fd >= 0) close(fd);
     return st;

@@ -47,13 +47,24 @@ static long number_in(const char *name)
     return text ? strtol(text, NULL, 10) : 0;
 }
 
-/* By mpirun of Open MPI, of MPICH and its kin, by srun --mpi. */
+/* By mpirun of Open MPI, of MPICH and its kin, by srun --mpi; the last one by srun alone. */
+static const char *const launch_names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK",
+                                           "PMIX_RANK", "SLURM_PROCID"};
+enum { LAUNCH_NAMES = sizeof launch_names / sizeof *launch_names };
+
 bool sol_dist_launched(void)
 {
-    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK",
-                                        "PMIX_RANK"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (getenv(names[i])) return true;
+    for (int i = 0; i < LAUNCH_NAMES - 1; i++)
+        if (getenv(launch_names[i])) return true;
+    return false;
+}
+
+bool sol_dist_is_launch(const char *entry)
+{
+    for (int i = 0; i < LAUNCH_NAMES; i++) {
+        size_t n = strlen(launch_names[i]);
+        if (strncmp(entry, launch_names[i], n) == 0 && entry[n] == '=') return true;
+    }
     return false;
 }
 

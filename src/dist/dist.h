@@ -34,6 +34,9 @@ void sol_dist_close(sol_dist **d);
 _Noreturn void sol_dist_abort(const sol_dist *d, int code);
 /* Whether a launcher of MPI started this process, maybe as one of several. */
 bool sol_dist_launched(void);
+/* Whether this entry of the environment, "NAME=value", is from a launcher: a process that is
+ * started without them is alone. */
+bool sol_dist_is_launch(const char *entry);
 /* What this program was built with, "Open MPI 4.1.4"; "none". Static storage. */
 const char *sol_dist_library(void);
 

@@ -151,6 +151,25 @@ refused 2 "solera eval: none.h5: cannot open" "$SOLERA" eval start.h5 --data non
 refused 2 "windows of 1 token predict nothing" "$SOLERA" eval start.h5 --text text.txt --context 1
 refused 1 "rank 1 on $(uname -n) has another model than rank 0 on $(uname -n)" "$SOLERA" eval start.h5 --data data.h5 : -n 1 "$SOLERA" eval killed/run/ckpt/step-000003.h5 --data data.h5
 
+# A sweep: each run by one rank, as if alone; what is summed up is the same.
+cat >sweep.yaml <<YAML
+base: job.yaml
+dir: $dir/swept
+seeds: [1, 2]
+set: {train.steps: 5, train.compute: auto, train.eval_every: 5}
+points: {naive: {residual.schedule: none}, full: {quant.method: none}}
+YAML
+"$SOLERA" sweep sweep.yaml --dir swept_alone -t 1 >table 2>"$dir/err" || fail "sweep: $(cat "$dir/err")"
+ranks 3 "$SOLERA" sweep sweep.yaml -t 1 >table.3 2>"$dir/err" || fail "sweep on 3 ranks: $(cat "$dir/err")"
+cmp table table.3 && cmp swept_alone/table.csv swept/table.csv || fail "sweep on 3 ranks: another table"
+for i in naive/seed-1 naive/seed-2 full/seed-1 full/seed-2; do
+    [ "$(metrics_of swept_alone/$i)" = "$(metrics_of swept/$i)" ] || fail "sweep on 3 ranks: $i is another run"
+done
+refused 2 "rank 1 on $(uname -n) has another sweep than rank 0 on $(uname -n)" sh -c 'exec "$0" "$@" --set train.steps=$((OMPI_COMM_WORLD_RANK + 5))' \
+    "$SOLERA" sweep sweep.yaml --dir "$dir/unlike"
+refused 2 "rank 1 on $(uname -n) has another directory here, which all ranks must share, than rank 0 on $(uname -n)" \
+    sh -c 'cd "$OMPI_COMM_WORLD_RANK" && exec "$0" "$@"' "$SOLERA" sweep "$dir/sweep.yaml" --dir here
+
 # A rank that hangs is named after dist.timeout; SIGUSR1 to mpirun saves and ends with 130.
 run_on() { # N RUN settings: in the background, as $pid, until its first step is done
     n=$1 here=$2
