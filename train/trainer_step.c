@@ -266,18 +266,24 @@ static sol_status add_study(sol_trainer *t, const sol_step_record *r, sol_err *e
     return sol_dist_agree(t->dist, record_study(t, r, err), err);
 }
 
+/* Part by part: the parameters of one travel while the next one is updated. */
 static sol_status update(sol_trainer *t, const sol_step_record *r, sol_err *err)
 {
-    float scale = sol_clip_scale(r->grad_norm, t->config->train.grad_clip), lr = (float)r->lr;
-    if (t->shard_grads)
-        sol_adamw_update_shard(t->ctx, t->optim, t->model, t->shard_grads, scale, lr);
-    else
-        sol_adamw_update(t->ctx, t->optim, t->model, sol_graph_grads(t->graph), scale, lr);
+    float scale = sol_clip_scale(r->grad_norm, t->config->train.grad_clip);
+    double none;
+    sol_adamw_begin(t->optim, (float)r->lr);
     for (int i = 0; i < sol_graph_part_count(t->model, t->cut.in_parts); i++) {
         sol_graph_part part = part_at(t, i);
-        SOL_TRY(sol_lanes_share_params(t->lanes, &part, t->model, err));
+        if (t->shard_grads)
+            sol_adamw_update_shard(t->ctx, t->optim, t->model, part.first, part.n, t->shard_grads,
+                                   scale);
+        else
+            sol_adamw_update_params(t->ctx, t->optim, t->model, part.first, part.n, part.grads,
+                                    scale);
+        if (i > 0) SOL_TRY(sol_lanes_end(t->lanes, &none, err));
+        sol_lanes_begin(t->lanes, NULL, &part, t->model);
     }
-    return SOL_OK;
+    return sol_lanes_end(t->lanes, &none, err);
 }
 
 /* Whether the study has a record of this step, which rank 0 makes. */

@@ -296,14 +296,13 @@ void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model,
     }
 }
 
-void sol_adamw_update_shard(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads,
-                            float grad_scale, float lr)
+void sol_adamw_update_shard(const sol_ctx *ctx, sol_adamw *o, sol_model *model, int first, int n,
+                            const float *grads, float grad_scale)
 {
-    sol_adamw_begin(o, lr);
     update_args a = make_update(ctx, o, model, grad_scale);
     a.grads = grads;
     a.of_shard = true;
-    for (int i = 0; i < model->n_params; i++) update_one(&a, i);
+    for (int i = first; i < first + n; i++) update_one(&a, i);
 }
 
 void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads,

@@ -25,7 +25,7 @@ typedef struct lane_part {
 
 /* What sol_lanes_begin is about. */
 typedef struct lanes_job {
-    sol_graph_part part, updated; /* of updated n may be 0 */
+    sol_graph_part part, updated; /* n 0: none */
     sol_model *model;
     double norm;
     sol_status status;
@@ -407,7 +407,7 @@ static sol_status do_job(sol_lanes *l, const sol_ctx *ctx)
 {
     lanes_job *j = &l->job;
     if (j->updated.n) SOL_TRY(sol_lanes_share_params(l, &j->updated, j->model, &j->err));
-    return reduce(l, ctx, &j->part, &j->norm, &j->err);
+    return j->part.n ? reduce(l, ctx, &j->part, &j->norm, &j->err) : SOL_OK;
 }
 
 /* On the worker's thread. */
@@ -423,7 +423,8 @@ static void run_job(void *arg)
 void sol_lanes_begin(sol_lanes *l, const sol_graph_part *part, const sol_graph_part *updated,
                      sol_model *model)
 {
-    l->job = (lanes_job){.part = *part, .model = model};
+    l->job = (lanes_job){.model = model};
+    if (part) l->job.part = *part;
     if (updated) l->job.updated = *updated;
     if (l->worker)
         sol_worker_start(l->worker, run_job, l);

@@ -65,14 +65,14 @@ const sol_shard *sol_lanes_shard(const sol_lanes *l);
  * order, from 0. Its content is then the caller's again. What it holds of the last lane is added
  * part by part, by sol_lanes_begin, and until then stays. */
 void sol_lanes_add(sol_lanes *l, int64_t i, float *grads);
-/* Begins to sum up a part over all lanes and ranks: part->grads has this rank's last lane. First it
- * completes the parameters of `updated`, a part, as sol_lanes_share_params does, unless it is NULL.
+/* Begins to complete the parameters of `updated`, a part, as sol_lanes_share_params does, and then to
+ * sum up `part` over all lanes and ranks: part->grads has this rank's last lane. Either may be NULL.
  * Until _end neither gradients nor parameters of these may be touched, and no other function of the
  * lanes or of their sol_dist be called. */
 void sol_lanes_begin(sol_lanes *l, const sol_graph_part *part, const sol_graph_part *updated,
                      sol_model *model);
 /* Waits for it: the sum is in this rank's shard of part->grads; the rest of that is left in any
- * state. *norm: of the whole part, as sol_global_norm has it. */
+ * state. *norm: of the whole part, as sol_global_norm has it; 0 without one. */
 sol_status sol_lanes_end(sol_lanes *l, double *norm, sol_err *err);
 /* Copies this rank's shard of a part that was summed up to its place in shard, [elements of
  * sol_lanes_shard], stretch behind stretch. */

@@ -86,11 +86,9 @@ void sol_adamw_update(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const 
 void sol_adamw_begin(sol_adamw *o, float lr);
 void sol_adamw_update_params(const sol_ctx *ctx, sol_adamw *o, sol_model *model, int first, int n,
                              const float *grads, float grad_scale);
-
-/* The same update with the gradients of the shard alone, [shard_elements] in the order of its
- * moments. */
-void sol_adamw_update_shard(const sol_ctx *ctx, sol_adamw *o, sol_model *model, const float *grads,
-                            float grad_scale, float lr);
+/* The same with the gradients of the shard alone, [shard_elements] in the order of its moments. */
+void sol_adamw_update_shard(const sol_ctx *ctx, sol_adamw *o, sol_model *model, int first, int n,
+                            const float *grads, float grad_scale);
 
 /* L2 norm of x[n], summed in double over fixed tiles; not finite when an element is not. */
 double sol_global_norm(const sol_ctx *ctx, const float *x, int64_t n);
