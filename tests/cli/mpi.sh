@@ -124,7 +124,7 @@ unlike() { # TEXT settings...
     text=$1
     shift
     refused 2 "rank 1 on $(uname -n) has $text than rank 0 on $(uname -n)" sh -c 'cd "$OMPI_COMM_WORLD_RANK" && exec "$0" "$@"' "$SOLERA" train "$dir/job.yaml" \
-        --set run.dir="$dir/unlike" --set model.init=random:tiny --set train.batch=8 "$@"
+        --set run.dir="$dir/unlike" --set model.init=random:tiny --set model.tokenizer="$dir/tokenizer.json" --set train.batch=8 "$@"
     [ ! -e unlike ] || fail "a refused job leaves a directory"
 }
 unlike "other training data" --set data.train=data.h5
