@@ -24,6 +24,10 @@ CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-
 ARCH_x86_64 := -march=x86-64-v2
 ARCH_aarch64 := -march=armv8-a
 
+# A line for each file that is made; V=1 shows the commands, -s nothing.
+Q := $(if $(V),,@)
+SAY := @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,printf '  %-4s %s\n')
+
 # -ffp-contract=off: no fused multiply-add unless the code says so, so that every compiler gives the same bits.
 CPPFLAGS += -Isrc -D_GNU_SOURCE $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 # What mpicc would add to a call of the compiler.
@@ -78,7 +82,7 @@ mpi-note:
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  VARIANT=release|asan|tsan|cov|debug chooses the build (now: $(VARIANT))"
+	@echo "  VARIANT=release|asan|tsan|cov|debug chooses the build (now: $(VARIANT)); V=1 shows commands"
 
 deps: ## install what is missing (Debian, Ubuntu: through apt; elsewhere it names the packages)
 	@scripts/deps.sh install
@@ -155,11 +159,13 @@ run-demo: $(BUILD)/solera
 	@scripts/demo.sh $(BUILD)/solera runs/demo $(DEMO_STEPS)
 
 $(BUILD)/solera: $(BUILD)/train/main.o $(TRAIN_LIB_OBJ) $(BUILD)/libsolera.a
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/libsolera.a: $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(SAY) AR $@
+	$(Q)$(AR) rcs $@ $^
 
 # Exported is what a public header names: functions and data; names of types there do no harm.
 $(BUILD)/libsolera.map: $(wildcard src/*.h src/*/*.h src/*/*.def)
@@ -169,7 +175,8 @@ $(BUILD)/libsolera.map: $(wildcard src/*.h src/*/*.h src/*/*.def)
 	    echo 'local: *;'; echo '};'; } >$@
 
 $(LIBSO): $(LIB_OBJ) $(BUILD)/libsolera.map
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libsolera.so.$(ABI) \
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -shared -Wl,-soname,libsolera.so.$(ABI) \
 	    -Wl,--version-script,$(BUILD)/libsolera.map -o $@ $(LIB_OBJ) $(LIBS)
 
 # Calls of the C library that tests/test_faults.c makes fail.
@@ -180,30 +187,36 @@ LINK_docs := -Wl,--wrap=sol_tokenizer_cut_word
 $(SINGLE:%=$(BUILD)/tests/test_%): LINK_SINGLE := -Wl,--wrap=pthread_create
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/test_%.o $(call obj,$(TEST_HELP_SRC)) $(TRAIN_LIB_OBJ) $(BUILD)/libsolera.a
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(LINK_$*) $(LINK_SINGLE) -o $@ $^ $(shell $(PKG_CONFIG) --libs check) $(LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(LINK_$*) $(LINK_SINGLE) -o $@ $^ $(shell $(PKG_CONFIG) --libs check) $(LIBS)
 
 # The program with a brake: tests/cli/held.c says what for.
 HELD_CALLS := open write pwrite fsync ftruncate rename symlink unlink mkdir
 $(BUILD)/tests/cli/held: $(BUILD)/tests/cli/held.o $(TRAIN_OBJ) $(BUILD)/libsolera.a
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(HELD_CALLS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) $(HELD_CALLS:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
 
 # The program in the comment of the umbrella header: tests/headers.sh runs it.
 $(BUILD)/tests/example.c: src/solera.h tests/samples.awk
 	@mkdir -p $(@D)
 	@awk -f tests/samples.awk $< | grep -v '^#line' >$@
 $(BUILD)/tests/example: $(BUILD)/tests/example.c $(BUILD)/libsolera.a
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # checkkern needs no library but libc: what multiplies through BLAS or reads through zlib or jansson stays out.
 CHECKKERN_LIB := $(filter-out %/kernels/gemm.c %/kernels/factor.c %/kernels/gemm_stored.c %/base/json.c %/base/textio.c,$(filter src/base/% src/kernels/%,$(LIB_SRC)))
 $(BUILD)/tests/checkkern/checkkern: $(call obj,$(CHECKKERN_SRC) $(CHECKKERN_LIB))
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -lpthread -lm
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ -lpthread -lm
 
 $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/tiny.o $(BUILD)/libsolera.a
-	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/tests/fuzz/make_seeds: $(call obj,tests/fuzz/make_seeds.c tests/fuzz/tiny.c) $(BUILD)/libsolera.a
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # Kernels: one feature of the processor a file, by the suffix of its name; the flags stand in the feature's row.
 FEATURES := src/base/cpu_features.def
@@ -224,6 +237,7 @@ $(BUILD)/train/cmd_version.o: CPPFLAGS += -DSOL_COMMIT='"$(COMMIT)"' -DSOL_VARIA
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(KERNEL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(SAY) CC $<
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(KERNEL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(patsubst %.o,%.d,$(LIB_OBJ) $(TRAIN_OBJ) $(call obj,$(TEST_SRC) $(TEST_HELP_SRC) $(CHECKKERN_SRC) $(wildcard tests/cli/*.c tests/fuzz/*.c)))
