@@ -24,7 +24,9 @@ static const sol_opt options[] = {
      .value = "T",
      .kind = SOL_OPT_TEXT,
      .offset = offsetof(struct args, tokenizer),
-     .help = "tokenizer.json or llama2.c tokenizer, instead of the model's own"},
+     .help =
+         "tokenizer.json, llama2.c tokenizer.bin, or a solera file that holds one, instead of the "
+         "model's own"},
     {.name = "--random",
      .value = "SHAPE",
      .kind = SOL_OPT_TEXT,

@@ -63,14 +63,6 @@ static bool has_suffix(const char *path, const char *suffix)
     return n >= k && strcmp(path + n - k, suffix) == 0;
 }
 
-sol_status sol_job_open_tokenizer(const char *path, sol_tokenizer **t, sol_err *err)
-{
-    *t = NULL;
-    if (!has_suffix(path, ".h5")) return sol_tokenizer_open(t, path, err);
-    SOL_TRY(sol_store_read_header(path, NULL, t, err));
-    return !*t ? sol_fail(err, SOL_ERR_FORMAT, "%s: holds no tokenizer", path) : SOL_OK;
-}
-
 /* The shape by name, with the tokenizer's own begin and end tokens. */
 static sol_status random_config(const sol_config *c, sol_model_config *m, sol_tokenizer **t,
                                 sol_err *err)
@@ -78,7 +70,7 @@ static sol_status random_config(const sol_config *c, sol_model_config *m, sol_to
     sol_err why = {0};
     sol_status st = sol_model_config_named(sol_config_random_shape(c), m, &why);
     if (st != SOL_OK) return sol_job_blame(c, "model.init", st, &why, err);
-    st = sol_job_open_tokenizer(c->model.tokenizer, t, &why);
+    st = sol_store_tokenizer(t, c->model.tokenizer, &why);
     if (st != SOL_OK) return sol_job_blame(c, "model.tokenizer", st, &why, err);
     int64_t n = sol_tokenizer_vocab_size(*t);
     if (n > m->vocab_size)

@@ -30,9 +30,6 @@ sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_model
 sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const sol_quant_spec *spec,
                                sol_err *err);
 
-/* A tokenizer from tokenizer.json, tokenizer.bin, or out of a model file. The caller owns *t. */
-sol_status sol_job_open_tokenizer(const char *path, sol_tokenizer **t, sol_err *err);
-
 /* The reason of a callee under the key and the place that named the thing. */
 sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why,
                          sol_err *err);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "foreign/origin.h"
 #include "foreign/source.h"
+#include "store/kind.h"
 
 sol_dtype sol_dtype_wished(sol_dtype_wish wish, sol_dtype kept)
 {
@@ -140,7 +141,7 @@ sol_status sol_import(const char *source, const char *out, const sol_import_opts
 static sol_status take_ends(sol_source *s, const char *tokenizer, sol_err *err)
 {
     sol_tokenizer *t;
-    SOL_TRY(sol_tokenizer_open(&t, tokenizer, err));
+    SOL_TRY(sol_store_tokenizer(&t, tokenizer, err));
     s->config.bos_token_id = sol_tokenizer_bos(t);
     s->config.eos_token_id = sol_tokenizer_eos(t);
     sol_tokenizer_free(&t);

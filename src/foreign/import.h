@@ -23,8 +23,8 @@ typedef enum { SOL_KEEP_DTYPE, SOL_TO_F32, SOL_TO_BF16, SOL_TO_F16 } sol_dtype_w
 sol_dtype sol_dtype_wished(sol_dtype_wish wish, sol_dtype kept);
 
 typedef struct sol_import_opts {
-    const char *tokenizer; /* file; needed for llama2.c, elsewhere instead of the model's
-                            * own; NULL: none */
+    const char *tokenizer; /* what sol_store_tokenizer reads; needed for llama2.c, elsewhere instead
+                            * of the model's own; NULL: none */
     sol_dtype_wish dtype; /* KEEP: bf16 where that is exact, else fp32. SOL_ERR_USAGE: F16, which no
                            * model file holds */
     /* Instead of what the source says about itself; NULL: that. base_model: NAME, ORG/NAME or a

@@ -10,6 +10,7 @@
 #include "base/half.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "store/kind.h"
 #include "store/parts.h"
 
 enum {
@@ -53,7 +54,7 @@ static sol_status add_texts(sol_source *s, sol_err *err)
 static sol_status load_tokenizer(sol_source *s, sol_err *err)
 {
     if (!s->tokenizer_path) return s->tokenizer ? add_texts(s, err) : SOL_OK;
-    SOL_TRY(sol_tokenizer_open(&s->tokenizer, s->tokenizer_path, err));
+    SOL_TRY(sol_store_tokenizer(&s->tokenizer, s->tokenizer_path, err));
     SOL_TRY(add_texts(s, err));
     int32_t n = sol_tokenizer_vocab_size(s->tokenizer);
     if (n > s->config.vocab_size)

@@ -161,6 +161,11 @@ awk 'BEGIN {
 want_error "slow.jsonl:1: the tokenizer's regex fails" "$SOLERA" tokenize --tokenizer "$d/slow.json" --input "$d/slow.jsonl" -o "$d/out.h5"
 want_error "not a tokenizer" "$SOLERA" tokenize --tokenizer $stories --input $stories -o "$d/out.h5"
 want_error "holds no tokenizer" "$SOLERA" tokenize --tokenizer "$d/1.h5" --input $stories -o "$d/out.h5"
+# An import takes the tokenizer of a solera file, too.
+"$SOLERA" import --random embedded --tokenizer "$d/t.json" -o "$d/lender.h5" 2>/dev/null
+"$SOLERA" import --random embedded --tokenizer "$d/lender.h5" -o "$d/borrower.h5" 2>/dev/null
+cmp "$d/lender.h5" "$d/borrower.h5" || die "import --tokenizer of a model file makes another model"
+want_error "holds no tokenizer" "$SOLERA" import --random embedded --tokenizer "$d/1.h5" -o "$d/out.h5"
 want_error "nowhere/out.h5" "$SOLERA" tokenize --tokenizer "$d/t.json" --input $stories -o "$d/nowhere/out.h5"
 want_error "wants either" $t
 want_error "wants -o" "$SOLERA" tokenize --tokenizer "$d/t.json" --input $stories
