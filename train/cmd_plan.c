@@ -15,7 +15,7 @@ struct args {
     sol_words set;
     bool json;
     int64_t ranks;
-    double link;
+    double link, gflops;
 };
 
 static const sol_opt options[] = {
@@ -45,6 +45,15 @@ static const sol_opt options[] = {
      .max = 1e6,
      .with = "--ranks",
      .help = "what a machine sends and receives at once, in Gbit a second"},
+    {.name = "--gflops",
+     .value = "N",
+     .kind = SOL_OPT_REAL,
+     .offset = offsetof(struct args, gflops),
+     .preset = "0",
+     .min = 0,
+     .max = 1e9,
+     .help = "of other machines: GFLOP/s of a large product, as the log of a run there says; 0: "
+             "measured here"},
     {0},
 };
 
@@ -54,7 +63,8 @@ typedef struct estimate {
     double bits;                   /* a quantized weight, scales included */
     int64_t tokens;                /* a step */
     double flops;                  /* a step */
-    double gemm_rate;              /* operations a second of a large product on this machine, now */
+    double gemm_rate;              /* operations a second of a large product */
+    bool elsewhere;                /* that was told, not measured on this machine now */
     double share;                  /* of it that a step reaches */
     double seconds;                /* the whole run */
     int ranks;
@@ -268,7 +278,7 @@ static sol_status print_text(const opened *j, const estimate *e, const sol_plan 
 {
     const sol_config *c = j->config;
     int threads = sol_pool_threads(j->ctx->pool);
-    char a[32], b[32];
+    char a[32], b[32], here[48];
     printf("model        %s: %s parameters", c->model.init,
            sol_count_text((double)e->parameters, a));
     if (e->quantized)
@@ -284,13 +294,13 @@ static sol_status print_text(const opened *j, const estimate *e, const sol_plan 
     for (int i = 0; i < plan->n; i++)
         printf("  %-26s %10s\n", plan->row[i].what, sol_bytes_text((double)plan->row[i].bytes, a));
     printf("arithmetic   %sFLOP a step\n", sol_count_text(e->flops, a));
+    snprintf(here, sizeof here, "here with %d threads", threads);
     printf("time         about %s in all, at %.0f %% of the %sFLOP/s that a product of matrices "
-           "reaches here with %d "
-           "threads\n",
+           "reaches %s\n",
            sol_duration_text(e->seconds, b), 100 * e->share, sol_count_text(e->gemm_rate, a),
-           threads);
+           e->elsewhere ? "there" : here);
     if (e->ranks > 1)
-        printf("ranks        %d of this machine with %" PRId64
+        printf("ranks        %d of such a machine with %" PRId64
                " lane%s each: a step computes for %.3g s; the %s that each sends and receives at "
                "%g Gbit/s take %.3g s more, and %.3g s behind the backward pass\n",
                e->ranks, j->cut.own, j->cut.own == 1 ? "" : "s", e->computes,
@@ -465,13 +475,17 @@ static sol_status plan_job(sol_program *p, const sol_config *c, const struct arg
                 .ranks = (int)args->ranks,
                 .dir = {.lock_fd = -1, .metrics_fd = -1}};
     sol_plan plan = {0};
-    estimate e = {.ranks = (int)args->ranks, .link = args->link};
+    estimate e = {.ranks = (int)args->ranks,
+                  .link = args->link,
+                  .gemm_rate = 1e9 * args->gflops,
+                  .elsewhere = args->gflops > 0};
     export_plan exports[EXPORTS];
     sol_interrupt_catch(false);
     if (p->threads == 0) p->threads = c->run.threads;
     sol_status st = sol_program_ctx(p, &j.ctx, err);
     if (st == SOL_OK) st = open_job(&j, &plan, err);
-    if (st == SOL_OK) st = sol_product_rate(j.ctx, c->train.compute, &e.gemm_rate, err);
+    if (st == SOL_OK && !e.elsewhere)
+        st = sol_product_rate(j.ctx, c->train.compute, &e.gemm_rate, err);
     if (st == SOL_OK) st = plan_calibration(c, j.model, &j.quant, j.ctx, &plan, &e, err);
     if (st == SOL_OK) {
         count_weights(j.model, &j.quant, &e);

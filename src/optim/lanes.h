@@ -65,10 +65,10 @@ const sol_shard *sol_lanes_shard(const sol_lanes *l);
  * order, from 0. Its content is then the caller's again. What it holds of the last lane is added
  * part by part, by sol_lanes_begin, and until then stays. */
 void sol_lanes_add(sol_lanes *l, int64_t i, float *grads);
-/* Begins to complete the parameters of `updated`, a part, as sol_lanes_share_params does, and then to
- * sum up `part` over all lanes and ranks: part->grads has this rank's last lane. Either may be NULL.
- * Until _end neither gradients nor parameters of these may be touched, and no other function of the
- * lanes or of their sol_dist be called. */
+/* Begins to complete the parameters of `updated`, a part, as sol_lanes_share_params does, and then
+ * to sum up `part` over all lanes and ranks: part->grads has this rank's last lane. Either may be
+ * NULL. Until _end neither gradients nor parameters of these may be touched, and no other function
+ * of the lanes or of their sol_dist be called. */
 void sol_lanes_begin(sol_lanes *l, const sol_graph_part *part, const sol_graph_part *updated,
                      sol_model *model);
 /* Waits for it: the sum is in this rank's shard of part->grads; the rest of that is left in any
