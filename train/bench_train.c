@@ -208,8 +208,8 @@ static sol_status prepare_taught(bench *b, const sol_quant_spec *spec, const sol
     sol_distill d = {.kind = SOL_DISTILL_FORWARD_KL, .temperature = 1, .weight = 1};
     sol_graph_opts o = *plain;
     sol_status st = SOL_OK;
-    if (strcmp(b->o->distill, "none") == 0) return SOL_OK;
-    bool cache = strcmp(b->o->distill, "cache") == 0;
+    if (b->o->teacher == SOL_BENCH_TEACHER_NONE) return SOL_OK;
+    bool cache = b->o->teacher == SOL_BENCH_TEACHER_CACHE;
     if (cache) d.top_k = sol_min_i64(b->config.vocab_size, CACHED_TOKENS);
     if (cache) d.samples = d.top_k / 4;
     if (!cache) st = sol_teacher_create(&b->taught.teacher, b->ctx, b->model, SOL_BF16, err);
@@ -312,6 +312,11 @@ static result evaluate(bench *b)
     return r;
 }
 
+static const char *teacher_name(const sol_bench_train_opts *o)
+{
+    return sol_enum_name(SOL_ENUM_TABLE(SOL_BENCH_TEACHERS), (int)o->teacher);
+}
+
 static const char *compute_name(const sol_bench_train_opts *o)
 {
     return sol_enum_name(SOL_ENUM_TABLE(SOL_COMPUTE_DTYPES), (int)o->compute);
@@ -331,7 +336,8 @@ static void print_json(const bench *b, const result *r)
            b->o->seq, sol_pool_threads(b->ctx->pool), sol_tier_name(b->ctx->kernels.features),
            b->step.n);
     if (b->taught.graph)
-        printf("\"distill\": \"%s\", \"distill_ratio\": %.4f, ", b->o->distill, r->distill_ratio);
+        printf("\"distill\": \"%s\", \"distill_ratio\": %.4f, ", teacher_name(b->o),
+               r->distill_ratio);
     printf("\"profile\": {");
     for (int i = 0; i < sol_op_count() && i < MAX_OPS; i++)
         if (b->profile.forward[i] + b->profile.backward[i] > 0)
@@ -366,7 +372,7 @@ static void print_text(const bench *b, const result *r)
            b->o->compute == SOL_BF16 ? sol_gemm_bf16_kernel(b->ctx) : "BLAS",
            sol_pool_threads(b->ctx->pool), b->step.n);
     if (b->taught.graph)
-        printf("with a teacher (%s) a step takes %.2f times as long\n", b->o->distill,
+        printf("with a teacher (%s) a step takes %.2f times as long\n", teacher_name(b->o),
                r->distill_ratio);
     puts("ms a step      forward  backward      %");
     for (int i = 0; i < sol_op_count() && i < MAX_OPS; i++)

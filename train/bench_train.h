@@ -5,6 +5,12 @@
 
 #include "program.h"
 
+#define SOL_BENCH_TEACHERS(ROW) \
+    ROW(SOL_BENCH_TEACHER_NONE, "none") \
+    ROW(SOL_BENCH_TEACHER_SELF, "self")   /* in memory in bf16 */ \
+    ROW(SOL_BENCH_TEACHER_CACHE, "cache") /* with its 64 most probable tokens */
+typedef enum { SOL_BENCH_TEACHERS(SOL_ENUM_CONSTANT) } sol_bench_teacher;
+
 typedef struct sol_bench_train_opts {
     const char *shape; /* sol_model_config_named */
     int64_t batch, seq;
@@ -13,8 +19,7 @@ typedef struct sol_bench_train_opts {
     bool row;          /* print a row of the report instead (bench_report.h) */
     sol_dtype compute; /* SOL_F32 or SOL_BF16 */
     sol_dtype moments;
-    const char *distill; /* "none", or in turns steps with a teacher: "self" in memory in bf16,
-                            "cache" with its 64 most probable tokens */
+    sol_bench_teacher teacher; /* with one: steps with it and without, in turns */
 } sol_bench_train_opts;
 
 /* Measures and prints. */

@@ -13,11 +13,6 @@
 #include "h5/h5.h"
 #include "program.h"
 
-bool sol_card_is_folder(const sol_card *c)
-{
-    return strcmp(c->format, "safetensors") == 0;
-}
-
 static json_t *base_name(const char *path)
 {
     size_t n;
@@ -335,12 +330,14 @@ static sol_status make_card(const sol_card *c, json_t *card, sol_err *err)
     json_t *tensors = json_array(), *one;
     json_int_t bytes = 0;
     size_t i;
-    bool folder = sol_card_is_folder(c);
+    bool folder = c->format == SOL_CARD_FOLDER;
     char weights[SOL_PATH_MAX + 32];
     json_object_set_new(card, "solera", json_string(SOL_VERSION));
     json_object_set_new(card, "commit", json_string(sol_build_commit));
     json_object_set_new(card, "file", base_name(c->out));
-    json_object_set_new(card, "format", json_string(c->format));
+    json_object_set_new(
+        card, "format",
+        json_string(sol_enum_name(SOL_ENUM_TABLE(SOL_CARD_FORMATS), (int)c->format)));
     json_object_set_new(card, "source", base_name(c->source));
     json_object_set_new(card, "digests", json_object());
     sol_status st = sol_file_tensors(c->out, add_tensor, tensors, err);
@@ -372,7 +369,7 @@ static sol_status write_own(const char *path, const char *mark, const char *data
 
 sol_status sol_card_write(const sol_card *c, char kept[SOL_PATH_MAX], sol_err *err)
 {
-    bool folder = sol_card_is_folder(c);
+    bool folder = c->format == SOL_CARD_FOLDER;
     char path[SOL_PATH_MAX], *json = NULL;
     json_t *card = json_object();
     sol_text readme = {0};

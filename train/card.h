@@ -3,8 +3,8 @@
  * file it was made of (job, steps, losses).
  *
  *     sol_card c = {
- *         .source = "run/ckpt/best.h5", .out = "m.gguf", .format = "gguf", .quantized = true};
- *     st = sol_card_write(&c, kept, err); */
+ *         .source = "run/ckpt/best.h5", .out = "m.gguf", .format = SOL_CARD_GGUF, .quantized =
+ * true}; st = sol_card_write(&c, kept, err); */
 #ifndef SOLERA_TRAIN_CARD_H
 #define SOLERA_TRAIN_CARD_H
 
@@ -16,9 +16,16 @@
 #include "base/text.h"
 #include "quant/quant.h"
 
+#define SOL_CARD_FORMATS(ROW) \
+    ROW(SOL_CARD_PACKED, "packed") \
+    ROW(SOL_CARD_GGUF, "gguf") \
+    ROW(SOL_CARD_MODEL, "model") \
+    ROW(SOL_CARD_FOLDER, "safetensors")
+typedef enum { SOL_CARD_FORMATS(SOL_ENUM_CONSTANT) } sol_card_format;
+
 typedef struct sol_card {
     const char *source, *out;
-    const char *format; /* packed, gguf, model, safetensors (out is a folder) */
+    sol_card_format format;
     const sol_quant_spec *
         rounded_with; /* quantizer of --method, which no training went with; NULL: the file's own */
     const char *gguf_type; /* packed, model: what it can become for llama.cpp; NULL: nothing */
@@ -28,8 +35,6 @@ typedef struct sol_card {
 /* A line of the page, by which a card is told from a file of somebody else. */
 #define SOL_CARD_MARK "<!-- model card of solera -->"
 
-/* Whether `out` is a folder. */
-bool sol_card_is_folder(const sol_card *c);
 /* The page about the facts in `card`, which is what the JSON file holds. */
 sol_status sol_card_page(const sol_card *c, const json_t *card, sol_text *t, sol_err *err);
 

@@ -41,7 +41,7 @@ static void add_scalar(sol_text *t, const char *key, const char *value, sol_err 
 static void add_front_matter(sol_text *t, const sol_card *c, const json_t *card, sol_err *err)
 {
     const char *repo = text_of(card, "origin", "repo");
-    bool gguf = strcmp(c->format, "gguf") == 0, folder = sol_card_is_folder(c);
+    bool gguf = c->format == SOL_CARD_GGUF, folder = c->format == SOL_CARD_FOLDER;
     sol_text_add(t, err, "---\n");
     add_scalar(t, "license", text_of(card, "origin", "license"), err);
     add_scalar(t, "license_name", text_of(card, "origin", "license_name"), err);
@@ -66,7 +66,7 @@ static void add_what(sol_text *t, const sol_card *c, const json_t *card, sol_err
     double bytes = (double)json_integer_value(json_object_get(card, "bytes")),
            weights = (double)json_integer_value(json_object_get(card, "weights"));
     char count[32], facts[SOL_PATH_MAX];
-    snprintf(facts, sizeof facts, sol_card_is_folder(c) ? "solera.json" : "%s.json", file);
+    snprintf(facts, sizeof facts, c->format == SOL_CARD_FOLDER ? "solera.json" : "%s.json", file);
     sol_text_add(t, err, "# %s\n\n%s, ", file, base ? base : "A language model");
     if (c->quantized)
         sol_text_add(t, err, "its linear layers quantized%s%s, %s, by solera %s.",
@@ -238,7 +238,7 @@ static void add_tensor_table(sol_text *t, const json_t *tensors, sol_err *err)
 static void add_how_to_run(sol_text *t, const sol_card *c, const char *file, bool stq, sol_err *err)
 {
     sol_text_add(t, err, "\n## How to run it\n\n```sh\n");
-    if (strcmp(c->format, "gguf") == 0) {
+    if (c->format == SOL_CARD_GGUF) {
         sol_text_add(t, err,
                      "llama-completion -m %s -no-cnv -p \"Once upon a time\" -n 100      # "
                      "llama.cpp%s; old versions: llama-cli\n",
@@ -247,7 +247,7 @@ static void add_how_to_run(sol_text *t, const sol_card *c, const char *file, boo
                      "solera import %s -o model.h5 && solera generate model.h5 -p \"Once upon a "
                      "time\" -n 100\n",
                      file);
-    } else if (sol_card_is_folder(c)) {
+    } else if (c->format == SOL_CARD_FOLDER) {
         sol_text_add(t, err,
                      "python3 -c 'from transformers import pipeline; "
                      "print(pipeline(\"text-generation\", \"%s\")(\"Once upon a time\"))'\n",

@@ -19,7 +19,7 @@ struct args {
     int64_t batch, seq;
     sol_dtype compute;
     sol_dtype moments;
-    const char *distill;
+    sol_bench_teacher teacher;
 };
 
 static const sol_opt options[] = {
@@ -112,10 +112,10 @@ static const sol_opt options[] = {
      .help = "--train: as optim.moments"},
     {.name = "--distill",
      .value = "TEACHER",
-     .kind = SOL_OPT_TEXT,
-     .offset = offsetof(struct args, distill),
+     .kind = SOL_OPT_ENUM,
+     .offset = offsetof(struct args, teacher),
      .preset = "none",
-     .choices = "none|self|cache",
+     .names = SOL_ENUM_TABLE(SOL_BENCH_TEACHERS),
      .with = "--train",
      .help = "--train: in turns, steps with a teacher too"},
     {.name = "--report",
@@ -227,7 +227,7 @@ static sol_status run_train(sol_program *p, const struct args *a, sol_err *err)
                               .compute = a->compute,
                               .moments = a->moments,
                               .json = a->json,
-                              .distill = a->distill};
+                              .teacher = a->teacher};
     return sol_bench_train(p, &o, err);
 }
 
@@ -263,7 +263,7 @@ static sol_status report_training(sol_program *p, const struct args *a, sol_err 
                               .seconds = a->seconds,
                               .compute = SOL_F32,
                               .moments = SOL_F32,
-                              .distill = "none",
+                              .teacher = SOL_BENCH_TEACHER_NONE,
                               .row = true};
     SOL_TRY(sol_bench_train(p, &o, err));
     o.compute = SOL_BF16;

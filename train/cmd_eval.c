@@ -37,10 +37,10 @@ static const sol_opt options[] = {
      .help = "--data: the first N windows only; 0: all; -1: as in the model's training"},
     {.name = "--documents",
      .value = "HOW",
-     .kind = SOL_OPT_TEXT,
+     .kind = SOL_OPT_ENUM,
      .offset = offsetof(sol_eval_args, documents),
      .preset = "trained",
-     .choices = "joined|apart|trained",
+     .names = SOL_ENUM_TABLE(SOL_DOCUMENTS),
      .with = "--data",
      .help = "--data: joined, windows of the whole stream; apart, attention restarts at each "
              "document; trained: as in the model's "
@@ -69,10 +69,10 @@ static const sol_opt options[] = {
      .help = "--text: tokens from window to window; 0: as many as a window has"},
     {.name = "--special",
      .value = "WHEN",
-     .kind = SOL_OPT_TEXT,
+     .kind = SOL_OPT_ENUM,
      .offset = offsetof(sol_eval_args, special),
      .preset = "auto",
-     .choices = "auto|yes|no",
+     .names = SOL_ENUM_TABLE(SOL_SPECIAL_MODES),
      .with = "--text",
      .help = "--text: special tokens that it spells are tokens; auto: text, with a warning"},
     {.name = "--word-level",
@@ -139,10 +139,10 @@ static const char *number(double x, char out[32])
     return out;
 }
 
-/* The windows of an evaluation, and whose they are. */
+/* The windows of an evaluation, and whose they are: of the options where one was given. */
 typedef struct chosen {
     sol_windows windows;
-    const char *from; /* "training", "default", "options" (at least one of them) */
+    enum { FROM_TRAINING, FROM_DEFAULT, FROM_OPTIONS } from;
 } chosen;
 
 /* Those of the model's training, else the usual ones, in place of what no option asks for. */
@@ -151,12 +151,12 @@ static sol_status choose_windows(const sol_eval_args *a, const char *path, const
 {
     sol_windows *w = &c->windows;
     sol_status st = sol_store_read_windows(path, w, err);
-    c->from = w->seq ? "training" : "default";
+    c->from = w->seq ? FROM_TRAINING : FROM_DEFAULT;
     if (a->seq >= 0) w->seq = a->seq;
     if (a->max_windows >= 0) w->max = a->max_windows;
-    if (strcmp(a->documents, "trained") != 0) w->apart = strcmp(a->documents, "apart") == 0;
-    if (a->seq >= 0 || a->max_windows >= 0 || strcmp(a->documents, "trained") != 0)
-        c->from = "options";
+    if (a->documents != SOL_DOCUMENTS_TRAINED) w->apart = a->documents == SOL_DOCUMENTS_APART;
+    if (a->seq >= 0 || a->max_windows >= 0 || a->documents != SOL_DOCUMENTS_TRAINED)
+        c->from = FROM_OPTIONS;
     w->seq = window_of(net, w->seq);
     return st;
 }
@@ -166,12 +166,11 @@ static void print_data(const sol_eval_args *a, const sol_net *net, const chosen 
 {
     const char *kind = sol_net_kind_name(sol_net_kind_of(net));
     const sol_windows *w = &c->windows;
-    const char *documents = w->apart ? "apart" : "joined",
-               *origin = strcmp(c->from, "training") == 0
-                             ? "as the model's training measured itself"
-                         : strcmp(c->from, "options") == 0
-                             ? "as asked for"
-                             : "by default: the file says nothing of a training";
+    static const char *const words[][2] = {
+        [FROM_TRAINING] = {"training", "as the model's training measured itself"},
+        [FROM_DEFAULT] = {"default", "by default: the file says nothing of a training"},
+        [FROM_OPTIONS] = {"options", "as asked for"}};
+    const char *documents = w->apart ? "apart" : "joined", *const *from = words[c->from];
     char count[32] = "all", ppl[32];
     if (w->max) snprintf(count, sizeof count, "the first %lld", (long long)w->max);
     double rate = r->seconds > 0 ? (double)r->tokens / r->seconds : 0,
@@ -183,13 +182,13 @@ static void print_data(const sol_eval_args *a, const sol_net *net, const chosen 
                "\"windows_from\": \"%s\", \"seconds\": %.3f, "
                "\"tok_s\": %.1f}\n",
                r->loss, number(r->ppl, ppl), (long long)r->tokens, kind, bits, (long long)w->seq,
-               (long long)w->max, documents, c->from, r->seconds, rate);
+               (long long)w->max, documents, from[0], r->seconds, rate);
     else
         printf("loss             %.4f nats a token\nperplexity       %.4f\n"
                "tokens           %lld in %s windows of %lld, documents %s, no BOS added\n"
                "windows          %s\nmodel            %s, %.4g bits a weight\nspeed            "
                "%.0f tokens/s\n",
-               r->loss, r->ppl, (long long)r->tokens, count, (long long)w->seq, documents, origin,
+               r->loss, r->ppl, (long long)r->tokens, count, (long long)w->seq, documents, from[1],
                kind, bits, rate);
 }
 
@@ -251,7 +250,7 @@ static void warn_special(sol_program *p, const sol_eval_args *a, const sol_net *
 {
     int32_t first;
     const sol_tokenizer *t = sol_net_tokenizer(net);
-    if (!t || sol_special_named(a->special) != SOL_SPECIAL_AUTO) return;
+    if (!t || a->special != SOL_SPECIAL_AUTO) return;
     int64_t count = sol_tokenizer_count_special(t, text, n, &first);
     if (count == 0) return;
     size_t size;
@@ -277,7 +276,7 @@ static sol_status eval_text(sol_program *p, const sol_eval_args *a, sol_net *net
     size_t n = 0;
     sol_phase phase = {p, "evaluating", "tokens", sol_clock()};
     sol_text_opts o = {.context = window_of(net, a->context),
-                       .special = sol_special_named(a->special) == SOL_SPECIAL_YES,
+                       .special = a->special == SOL_SPECIAL_YES,
                        .watch = {.fn = sol_phase_show, .user = &phase},
                        .dist = p->dist};
     sol_text_result r = {0}, words = {0};
@@ -303,10 +302,10 @@ static sol_status compare_ranks(sol_program *p, const sol_eval_args *a, const so
     uint64_t model = 0;
     sol_status st = sol_store_model_digest(p->word[0], &model, err);
     SOL_TRY(sol_dist_agree(p->dist, st, err));
-    snprintf(how, sizeof how, "%d%d%d %d%d%d%d %lld %lld %s %lld %lld %s %lld", !a->data, !a->text,
+    snprintf(how, sizeof how, "%d%d%d %d%d%d%d %lld %lld %d %lld %lld %d %lld", !a->data, !a->text,
              a->word_level, a->net.full_precision, (int)a->net.weights, (int)a->net.activations,
-             (int)a->net.kv, (long long)a->seq, (long long)a->max_windows, a->documents,
-             (long long)a->context, (long long)a->stride, a->special, (long long)a->no_bos);
+             (int)a->net.kv, (long long)a->seq, (long long)a->max_windows, (int)a->documents,
+             (long long)a->context, (long long)a->stride, (int)a->special, (long long)a->no_bos);
     SOL_TRY(sol_ranks_compare_text(p->dist, "other options", how, err));
     SOL_TRY(sol_ranks_compare(p->dist, "another model", model, err));
     SOL_TRY(sol_ranks_compare(p->dist, "other data", a->data ? data->digest : 0, err));

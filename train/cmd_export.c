@@ -10,7 +10,8 @@
 #include "output.h"
 
 struct args {
-    const char *out, *format, *type, *embed_type, *method;
+    const char *out, *type, *embed_type, *method;
+    sol_card_format format;
     sol_dtype_wish dtype;
     sol_granularity granularity;
     sol_block_layout layout;
@@ -29,9 +30,9 @@ static const sol_opt options[] = {
     SOL_OPT_FORCE(struct args, NULL),
     {.name = "--format",
      .value = "FORMAT",
-     .kind = SOL_OPT_TEXT,
+     .kind = SOL_OPT_ENUM,
      .offset = offsetof(struct args, format),
-     .choices = "packed|gguf|model|safetensors",
+     .names = SOL_ENUM_TABLE(SOL_CARD_FORMATS),
      .help = "packed (the default): 1.25-bit codes in HDF5; gguf: for llama.cpp; model: the "
              "weights alone, without the state of the run; "
              "safetensors: a Hugging Face folder"},
@@ -158,13 +159,12 @@ static sol_status gguf_type_of(const sol_model_config *config, sol_tokenizer *t,
 }
 
 /* quantized: the linear layers of the file are Q(W). */
-static sol_status write_card(sol_program *p, const struct args *a, const char *format,
-                             const sol_quant_spec *asked, bool quantized, const char *gguf_type,
-                             sol_err *err)
+static sol_status write_card(sol_program *p, const struct args *a, const sol_quant_spec *asked,
+                             bool quantized, const char *gguf_type, sol_err *err)
 {
     sol_card c = {.source = p->word[0],
                   .out = a->out,
-                  .format = format,
+                  .format = a->format,
                   .rounded_with = asked,
                   .quantized = quantized,
                   .gguf_type = gguf_type};
@@ -254,7 +254,7 @@ static sol_status export_packed(sol_program *p, const struct args *a, const sol_
     if (st == SOL_OK) st = write_packed(p, a, &packed, &c, &gguf_type, err);
     sol_packed_model_free(&packed);
     sol_model_file_free(&c);
-    return st == SOL_OK ? write_card(p, a, "packed", asked, true, gguf_type, err) : st;
+    return st == SOL_OK ? write_card(p, a, asked, true, gguf_type, err) : st;
 }
 
 static sol_status export_safetensors(sol_program *p, const struct args *a,
@@ -279,7 +279,7 @@ static sol_status export_safetensors(sol_program *p, const struct args *a,
                  r.dequantized ? "ternary" : "latent", sol_dtype_name(r.dtype),
                  sol_bytes_text((double)r.bytes, text), r.has_tokenizer ? "with" : "no");
     if (r.untrained) warn_untrained(p, a);
-    return write_card(p, a, "safetensors", asked, r.dequantized, NULL, err);
+    return write_card(p, a, asked, r.dequantized, NULL, err);
 }
 
 static sol_status write_model(sol_program *p, const struct args *a, const sol_model_file *c,
@@ -314,7 +314,7 @@ static sol_status export_model(sol_program *p, const struct args *a, const sol_q
     sol_live_clear(p);
     if (st == SOL_OK) st = write_model(p, a, &c, dtype, &gguf_type, err);
     sol_model_file_free(&c);
-    return st == SOL_OK ? write_card(p, a, "model", NULL, false, gguf_type, err) : st;
+    return st == SOL_OK ? write_card(p, a, NULL, false, gguf_type, err) : st;
 }
 
 static sol_status export_gguf(sol_program *p, const struct args *a, const sol_quant_spec *asked,
@@ -359,31 +359,36 @@ static sol_status export_gguf(sol_program *p, const struct args *a, const sol_qu
         sol_log_line(&p->log, SOL_LOG_WARN,
                      "--requantize changed the linear layers: |new - old|^2 / |old|^2 = %.3g",
                      r.nmse);
-    return write_card(p, a, "gguf", asked, r.dequantized, NULL, err);
+    return write_card(p, a, asked, r.dequantized, NULL, err);
+}
+
+static const char *format_name(sol_card_format format)
+{
+    return sol_enum_name(SOL_ENUM_TABLE(SOL_CARD_FORMATS), (int)format);
 }
 
 /* A file called as another format would be taken for that. */
 static sol_status check_name(const struct args *a, sol_err *err)
 {
-    static const char *const formats[] = {"gguf", "safetensors"};
+    static const sol_card_format called[] = {SOL_CARD_GGUF, SOL_CARD_FOLDER};
     const char *dot = strrchr(a->out, '.');
-    if (dot)
-        for (int i = 0; i < 2; i++)
-            if (strcmp(dot + 1, formats[i]) == 0 && strcmp(a->format, formats[i]) != 0)
-                return sol_fail(err, SOL_ERR_USAGE,
-                                "%s: is called %s, but --format is %s: give --format %s, or "
-                                "another name",
-                                a->out, dot, a->format, formats[i]);
+    if (!dot) return SOL_OK;
+    for (int i = 0; i < 2; i++)
+        if (a->format != called[i] && strcmp(dot + 1, format_name(called[i])) == 0)
+            return sol_fail(err, SOL_ERR_USAGE,
+                            "%s: is called %s, but --format is %s: give --format %s, or another "
+                            "name",
+                            a->out, dot, format_name(a->format), format_name(called[i]));
     return SOL_OK;
 }
 
 /* Options that the format, or another option, leaves without an effect. */
 static sol_status check_effect(const sol_program *p, const struct args *a, sol_err *err)
 {
-    bool gguf = strcmp(a->format, "gguf") == 0, packed = strcmp(a->format, "packed") == 0;
-    bool folder = strcmp(a->format, "safetensors") == 0, model = strcmp(a->format, "model") == 0;
+    bool gguf = a->format == SOL_CARD_GGUF, packed = a->format == SOL_CARD_PACKED;
+    bool folder = a->format == SOL_CARD_FOLDER, model = a->format == SOL_CARD_MODEL;
     bool stq = a->type && strcmp(a->type, "stq1_0") == 0;
-    bool ternary = stq || (a->type && (a->type[0] == 't' || strcmp(a->type, "q2_0") == 0));
+    bool ternary = a->type && sol_gguf_is_ternary(a->type);
     const struct {
         bool vain;
         const char *option, *goes_with;
@@ -410,32 +415,25 @@ static sol_status check_effect(const sol_program *p, const struct args *a, sol_e
     return SOL_OK;
 }
 
-/* A row a format. */
-static const struct {
-    const char *name;
-    sol_status (*write)(sol_program *p, const struct args *a, const sol_quant_spec *asked,
-                        sol_err *err);
-} formats[] = {{"packed", export_packed},
-               {"gguf", export_gguf},
-               {"model", export_model},
-               {"safetensors", export_safetensors}};
-
 static sol_status run(sol_program *p, void *argsp, sol_err *err)
 {
+    static sol_status (*const write[])(sol_program *, const struct args *, const sol_quant_spec *,
+                                       sol_err *) = {[SOL_CARD_PACKED] = export_packed,
+                                                     [SOL_CARD_GGUF] = export_gguf,
+                                                     [SOL_CARD_MODEL] = export_model,
+                                                     [SOL_CARD_FOLDER] = export_safetensors};
     struct args *a = argsp;
     sol_quant_spec asked = {0};
-    if (!a->format) a->format = a->type ? "gguf" : "packed";
+    bool folder;
+    if (!sol_args_given(p, "--format")) a->format = a->type ? SOL_CARD_GGUF : SOL_CARD_PACKED;
     SOL_TRY(check_effect(p, a, err));
     SOL_TRY(check_name(a, err));
     SOL_TRY(sol_file_differs(p->word[0], a->out, err));
     if (a->method) SOL_TRY(asked_quant(a, &asked, err));
-    size_t i = 0; /* the options' table knows the same names */
-    while (strcmp(formats[i].name, a->format) != 0) i++;
-    if (!a->embed_type && formats[i].write != export_packed) a->embed_type = "f16";
-    SOL_TRY(sol_output_check(
-        a->out, formats[i].write == export_safetensors ? SOL_OUTPUT_FOLDER : SOL_OUTPUT_MODEL,
-        a->force, err));
-    return formats[i].write(p, a, a->method ? &asked : NULL, err);
+    if (!a->embed_type && a->format != SOL_CARD_PACKED) a->embed_type = "f16";
+    folder = a->format == SOL_CARD_FOLDER;
+    SOL_TRY(sol_output_check(a->out, folder ? SOL_OUTPUT_FOLDER : SOL_OUTPUT_MODEL, a->force, err));
+    return write[a->format](p, a, a->method ? &asked : NULL, err);
 }
 
 const sol_verb sol_verb_export = {

@@ -4,17 +4,25 @@
 #include "help_forms.h"
 #include "program.h"
 
+/* A sol_shell, or for people. */
+enum { FORM_TEXT = SOL_SHELL_FISH + 1, FORM_MAN };
+
 struct args {
-    const char *form;
+    int form;
 };
 
 static const sol_opt options[] = {
     {.name = "--as",
      .value = "FORM",
-     .kind = SOL_OPT_TEXT,
+     .kind = SOL_OPT_ENUM,
      .offset = offsetof(struct args, form),
      .preset = "text",
-     .choices = "text|man|bash|zsh|fish",
+     .names = (const sol_enumerator[]){{"text", FORM_TEXT},
+                                       {"man", FORM_MAN},
+                                       {"bash", SOL_SHELL_BASH},
+                                       {"zsh", SOL_SHELL_ZSH},
+                                       {"fish", SOL_SHELL_FISH},
+                                       {NULL, 0}},
      .help = "a text, a manual page, or what a shell completes by"},
     {0},
 };
@@ -73,12 +81,12 @@ static sol_status explain(const sol_program *p, bool man, sol_err *err)
 static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     const struct args *args = argp;
-    bool man = strcmp(args->form, "man") == 0;
-    if (man || strcmp(args->form, "text") == 0) return explain(p, man, err);
+    bool man = args->form == FORM_MAN;
+    if (man || args->form == FORM_TEXT) return explain(p, man, err);
     if (p->n_words > 0)
         return sol_fail(err, SOL_ERR_USAGE, "unexpected word '%s': a completion is of all verbs",
                         p->word[0]);
-    sol_completion(args->form, stdout);
+    sol_completion((sol_shell)args->form, stdout);
     return SOL_OK;
 }
 

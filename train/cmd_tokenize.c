@@ -8,8 +8,12 @@
 #include "text/jsontext.h"
 #include "tokenize_chat.h"
 
+enum { FORMAT_CHAT = SOL_READ_JSON + 1 };
+
 struct args {
-    const char *tokenizer, *out, *special, *format, *chat_format;
+    const char *tokenizer, *out, *chat_format;
+    int format; /* a sol_read_as, or FORMAT_CHAT */
+    sol_special_mode special;
     sol_words input;
     bool ids, unix_lines, json, skip_bad, force;
 };
@@ -29,10 +33,11 @@ static const sol_opt options[] = {
      .help = SOL_INPUT_HELP},
     {.name = "--format",
      .value = "FORMAT",
-     .kind = SOL_OPT_TEXT,
+     .kind = SOL_OPT_ENUM,
      .offset = offsetof(struct args, format),
      .preset = "auto",
-     .choices = "auto|text|json|chat",
+     .names =
+         (const sol_enumerator[]){SOL_READ_FORMS(SOL_ENUM_ROW){"chat", FORMAT_CHAT}, {NULL, 0}},
      .without = "--ids",
      .help = SOL_FORMAT_HELP "; chat: conversations, a line of JSON each"},
     {.name = "--chat-format",
@@ -56,10 +61,10 @@ static const sol_opt options[] = {
              "a line on stdout"},
     {.name = "--special",
      .value = "WHEN",
-     .kind = SOL_OPT_TEXT,
+     .kind = SOL_OPT_ENUM,
      .offset = offsetof(struct args, special),
      .preset = "auto",
-     .choices = "auto|yes|no",
+     .names = SOL_ENUM_TABLE(SOL_SPECIAL_MODES),
      .help = "recognize special tokens in the text; auto: with --ids"},
     {.name = "--skip-bad",
      .kind = SOL_OPT_FLAG,
@@ -124,22 +129,19 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
     size_t n;
     const char *eos_text = sol_tokenizer_text(t, sol_tokenizer_eos(t), &n);
     snprintf(eos, sizeof eos, "%.*s", eos_text ? (int)n : 0, eos_text ? eos_text : "");
-    sol_tokenize_opts opts = {.tokenizer = t,
-                              .out = a->out,
-                              .special = sol_special_named(a->special),
-                              .special_yes = "--special yes"};
-    bool special = opts.special == SOL_SPECIAL_YES;
+    sol_tokenize_opts opts = {
+        .tokenizer = t, .out = a->out, .special = a->special, .special_yes = "--special yes"};
+    bool special = a->special == SOL_SPECIAL_YES, chat = a->format == FORMAT_CHAT;
     opts.docs = (sol_docs_opts){.files = a->input.word,
                                 .n_files = a->input.n,
                                 .unix_lines = a->unix_lines,
-                                .as = sol_read_as_named(a->format),
+                                .as = chat ? SOL_READ_AUTO : (sol_read_as)a->format,
                                 .skip_bad = a->skip_bad,
                                 .log = &p->log,
                                 .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
                                 .cut = sol_tokenizer_can_cut(t) && !special,
                                 .cut_lines = sol_tokenizer_can_cut_lines(t),
                                 .cut_words = special ? NULL : t};
-    bool chat = strcmp(a->format, "chat") == 0;
     sol_chat_format chat_format;
     sol_interrupt_catch(true);
     if (a->chat_format && !chat)
@@ -177,7 +179,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     if (!a->ids) SOL_TRY(check_output(a, err));
     SOL_TRY(sol_store_tokenizer(&t, a->tokenizer, err));
     int flags =
-        SOL_ENCODE_BOS | SOL_ENCODE_TAIL | (strcmp(a->special, "no") == 0 ? 0 : SOL_ENCODE_SPECIAL);
+        SOL_ENCODE_BOS | SOL_ENCODE_TAIL | (a->special == SOL_SPECIAL_NO ? 0 : SOL_ENCODE_SPECIAL);
     sol_status st = a->ids ? encode_stdin(t, flags, err) : encode_files(p, a, t, err);
     sol_tokenizer_free(&t);
     return st;

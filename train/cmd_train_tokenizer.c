@@ -7,7 +7,7 @@ struct args {
     int64_t vocab;
     sol_words input;
     bool unix_lines, skip_bad, force;
-    const char *format;
+    sol_read_as format;
     const char *out;
 };
 
@@ -29,10 +29,10 @@ static const sol_opt options[] = {
      .help = SOL_INPUT_HELP},
     {.name = "--format",
      .value = "FORMAT",
-     .kind = SOL_OPT_TEXT,
+     .kind = SOL_OPT_ENUM,
      .offset = offsetof(struct args, format),
      .preset = "auto",
-     .choices = "auto|text|json",
+     .names = SOL_ENUM_TABLE(SOL_READ_FORMS),
      .help = SOL_FORMAT_HELP},
     {.name = "--skip-bad",
      .kind = SOL_OPT_FLAG,
@@ -74,7 +74,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
                       .n_files = a->input.n,
                       .unix_lines = a->unix_lines,
                       .skip_bad = a->skip_bad,
-                      .as = sol_read_as_named(a->format),
+                      .as = a->format,
                       .log = &p->log,
                       .vocab_size = (int32_t)a->vocab,
                       .progress = {show, &progress}};

@@ -20,7 +20,8 @@ static bool has_words(const sol_opt *o)
 static void add_words(const sol_opt *o, FILE *to)
 {
     char names[256];
-    for (const char *at = o->choices; at && *at; at++) fputc(*at == '|' ? ' ' : *at, to);
+    if (o->choices)
+        for (const char *at = o->choices; *at; at++) fputc(*at == '|' ? ' ' : *at, to);
     if (o->names) fputs(sol_enum_list(o->names, " ", " ", names, sizeof names), to);
     int keys = names_key(o) ? SOL_CONFIG_KEYS : 0;
     for (int i = 0; i < keys; i++) fprintf(to, "%s%s=", i ? " " : "", sol_config_key_at(i));
@@ -176,7 +177,9 @@ static void fish(FILE *to)
     fputs("complete -c solera -l help -d 'explain this verb'\n", to);
 }
 
-void sol_completion(const char *shell, FILE *to)
+void sol_completion(sol_shell shell, FILE *to)
 {
-    (strcmp(shell, "bash") == 0 ? bash : strcmp(shell, "zsh") == 0 ? zsh : fish)(to);
+    static void (*const write[])(FILE *) = {
+        [SOL_SHELL_BASH] = bash, [SOL_SHELL_ZSH] = zsh, [SOL_SHELL_FISH] = fish};
+    write[shell](to);
 }

@@ -4,11 +4,19 @@
 
 #include "open_net.h"
 
+#define SOL_DOCUMENTS(ROW) \
+    ROW(SOL_DOCUMENTS_JOINED, "joined") \
+    ROW(SOL_DOCUMENTS_APART, "apart") \
+    ROW(SOL_DOCUMENTS_TRAINED, "trained") /* as in the model's training */
+typedef enum { SOL_DOCUMENTS(SOL_ENUM_CONSTANT) } sol_documents;
+
 typedef struct sol_eval_args {
     sol_net_args net;
-    const char *data, *documents;
+    const char *data;
+    sol_documents documents;
     int64_t seq, max_windows;
-    const char *text, *special;
+    const char *text;
+    sol_special_mode special;
     int64_t context, stride;
     bool word_level;
     const char *tasks, *task_dir, *samples;

@@ -11,8 +11,8 @@ void sol_man_verb(const sol_verb *v, FILE *to);
 /* Section 5: a job file; `reference` is the text of sol_config_reference. */
 void sol_man_config(const char *reference, FILE *to);
 
-/* What bash, zsh or fish reads to complete verbs, options, their words, and keys of --set. Shells:
- * "bash", "zsh", "fish"; another is a broken precondition. */
-void sol_completion(const char *shell, FILE *to);
+/* What a shell reads to complete verbs, options, their words, and keys of --set. */
+typedef enum { SOL_SHELL_BASH, SOL_SHELL_ZSH, SOL_SHELL_FISH } sol_shell;
+void sol_completion(sol_shell shell, FILE *to);
 
 #endif

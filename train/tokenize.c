@@ -270,20 +270,6 @@ static void report(sol_program *p, pipeline *l)
             (long long)l->n_special);
 }
 
-sol_special_mode sol_special_named(const char *word)
-{
-    return strcmp(word, "yes") == 0  ? SOL_SPECIAL_YES
-           : strcmp(word, "no") == 0 ? SOL_SPECIAL_NO
-                                     : SOL_SPECIAL_AUTO;
-}
-
-sol_read_as sol_read_as_named(const char *format)
-{
-    return strcmp(format, "text") == 0   ? SOL_READ_TEXT
-           : strcmp(format, "json") == 0 ? SOL_READ_JSON
-                                         : SOL_READ_AUTO;
-}
-
 static void pipeline_free(pipeline *l)
 {
     for (int i = 0; i < N_SLOTS; i++) {

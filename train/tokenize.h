@@ -13,11 +13,6 @@
 #define SOL_SKIP_BAD_HELP \
     "leave out and count values of JSON that have no text, and bytes that are no UTF-8"
 
-/* What --special says. */
-sol_special_mode sol_special_named(const char *word);
-/* What --format says. */
-sol_read_as sol_read_as_named(const char *format);
-
 typedef struct sol_tokenize_opts {
     const sol_tokenizer *tokenizer;
     sol_docs_opts docs;

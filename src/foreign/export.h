@@ -38,6 +38,9 @@ typedef struct sol_export_result {
 sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *dir,
                                   const sol_export_opts *o, sol_export_result *r, sol_err *err);
 
+/* Whether a GGUF type of this name ("tq1_0") holds ternary weights. */
+bool sol_gguf_is_ternary(const char *type);
+
 typedef struct sol_gguf_opts {
     const char *type;            /* of the linear layers: stq1_0 q2_0 tq1_0 tq2_0 q8_0 f16 bf16
                                   * f32 */

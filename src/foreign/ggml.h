@@ -18,7 +18,7 @@ typedef enum {
 } sol_ggml_id;
 
 /* What the first files of STQ1_0 call it; Q2_0 in all others. */
-enum { SOL_GGML_STQ1_0_FIRST = 42 };
+enum { SOL_GGML_STQ1_0_FIRST = SOL_GGML_Q2_0 };
 
 typedef struct sol_ggml_type {
     const char *name; /* "Q4_K" */

@@ -635,6 +635,12 @@ static sol_status write_file(gguf_writer *w, const char *path, sol_err *err)
     return st;
 }
 
+bool sol_gguf_is_ternary(const char *type)
+{
+    const sol_ggml_type *t = sol_ggml_type_named(type);
+    return t && t->ternary;
+}
+
 static sol_status choose_types(gguf_writer *w, sol_err *err)
 {
     const sol_gguf_opts *o = w->o;

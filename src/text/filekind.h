@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/enums.h"
 #include "base/status.h"
 
 enum { SOL_FILE_HEAD = 8 << 10 }; /* bytes that decide */
@@ -12,7 +13,11 @@ enum { SOL_FILE_HEAD = 8 << 10 }; /* bytes that decide */
 typedef enum { SOL_TEXT_PLAIN, SOL_TEXT_JSON_LINES, SOL_TEXT_JSON_ARRAY } sol_text_kind;
 
 /* How to read files: by content and name, or whatever they look like. */
-typedef enum { SOL_READ_AUTO, SOL_READ_TEXT, SOL_READ_JSON } sol_read_as;
+#define SOL_READ_FORMS(ROW) \
+    ROW(SOL_READ_AUTO, "auto") \
+    ROW(SOL_READ_TEXT, "text") \
+    ROW(SOL_READ_JSON, "json")
+typedef enum { SOL_READ_FORMS(SOL_ENUM_CONSTANT) } sol_read_as;
 
 /* head[n]: the first bytes, all of them where the file is shorter than SOL_FILE_HEAD. A file named
  * .json, .jsonl or .ndjson (.gz too) is JSON; any other one is when it begins as an array or object
