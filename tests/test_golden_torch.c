@@ -161,8 +161,8 @@ static void check_logits(const float *logits, const char *what)
 
 static void check_all_logits(const char *name)
 {
-    static const sol_cpu_features tiers[] = {SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512,
-                                             SOL_TIER_NEON};
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
     float *logits;
     sol_graph *g;
     double loss;
@@ -176,12 +176,12 @@ static void check_all_logits(const char *name)
     sol_graph_logits(g, logits);
     check_logits(logits, "graph");
     sol_graph_free(&g);
-    for (int t = 0; t < 4; t++) {
+    for (int t = 0; t < n_sets; t++) {
         sol_ctx *c;
         sol_net *net;
         sol_kv *kv;
         sol_row rows[T];
-        ck_ok(sol_ctx_create(&c, 2, tiers[t], NULL, err)); /* what of it the processor has */
+        ck_ok(sol_ctx_create(&c, 2, set[t], NULL, err));
         ck_ok(sol_net_from_model(&net, c, m, NULL, NULL, NULL, err));
         ck_ok(sol_kv_create(&kv, net, T, err));
         for (int i = 0; i < T; i++)

@@ -13,10 +13,12 @@ static sol_ctx *make_ctx(int threads, sol_cpu_features tier)
     return ctx;
 }
 
-/* Two runs of the head, grouped heads, scaled RoPE, widths that are no multiple of a vector. */
+enum { N = 90, V = 315, WIDE_V = 8230 }; /* WIDE_V: two runs of the head */
+
+/* Grouped heads, scaled RoPE, widths that are no multiple of a vector. */
 static sol_model_config small_config(void)
 {
-    return (sol_model_config){.vocab_size = 8230,
+    return (sol_model_config){.vocab_size = V,
                               .hidden_size = 24,
                               .intermediate_size = 40,
                               .num_hidden_layers = 2,
@@ -63,10 +65,10 @@ typedef struct fixture {
     sol_net *net;
 } fixture;
 
-static fixture make_net(int form, int threads, sol_cpu_features tier, const sol_net_opts *opts)
+static fixture make_net_of(sol_model_config c, int form, int threads, sol_cpu_features tier,
+                           const sol_net_opts *opts)
 {
     fixture f = {.ctx = make_ctx(threads, tier)};
-    sol_model_config c = small_config();
     sol_quant_spec spec = make_spec();
     sol_net_opts o = opts ? *opts : (sol_net_opts){0};
     c.tie_word_embeddings = form != LATENT; /* both kinds of head */
@@ -82,6 +84,18 @@ static fixture make_net(int form, int threads, sol_cpu_features tier, const sol_
     return f;
 }
 
+static fixture make_net(int form, int threads, sol_cpu_features tier, const sol_net_opts *opts)
+{
+    return make_net_of(small_config(), form, threads, tier, opts);
+}
+
+static fixture make_wide_net(int form, int threads, const sol_net_opts *opts)
+{
+    sol_model_config c = small_config();
+    c.vocab_size = WIDE_V;
+    return make_net_of(c, form, threads, SOL_TIER_BEST, opts);
+}
+
 static void free_net(fixture *f)
 {
     sol_net_free(&f->net);
@@ -92,21 +106,19 @@ static void free_net(fixture *f)
 
 static int32_t token_at(int64_t i)
 {
-    return (int32_t)((i * 7919 + 13) % 8230);
+    return (int32_t)((i * 7919 + 13) % V);
 }
 
-enum { N = 90 };
-
 /* Logits of N tokens one after the other: the reference of the tests below. */
-static float *decode_all(sol_net *net, int64_t V)
+static float *decode_all(sol_net *net, int64_t n_vocab)
 {
     float *logits;
     sol_kv *kv;
-    ck_ok(sol_alloc_array((void **)&logits, (size_t)(N * V), sizeof *logits, err));
+    ck_ok(sol_alloc_array((void **)&logits, (size_t)(N * n_vocab), sizeof *logits, err));
     ck_ok(sol_kv_create(&kv, net, N, err));
     for (int64_t i = 0; i < N; i++) {
         sol_row row = {.kv = kv, .token = token_at(i), .want_logits = true};
-        ck_ok(sol_net_forward(net, &row, 1, logits + i * V, err));
+        ck_ok(sol_net_forward(net, &row, 1, logits + i * n_vocab, err));
     }
     sol_kv_free(&kv);
     return logits;
@@ -114,17 +126,17 @@ static float *decode_all(sol_net *net, int64_t V)
 
 START_TEST(a_row_has_the_same_bits_in_any_company)
 {
-    enum { V = 8230, OTHERS = 4 };
+    enum { OTHERS = 4 };
     for (int form = 0; form < N_FORMS; form++) {
-        fixture f = make_net(form, 3, SOL_TIER_BEST,
-                             &(sol_net_opts){.max_rows = 50,
-                                             .kv_type = form % 3 == 0   ? SOL_F32
-                                                        : form % 3 == 1 ? SOL_F16
-                                                                        : SOL_I8});
-        float *want = decode_all(f.net, V), *got;
+        fixture f = make_wide_net(form, 3,
+                                  &(sol_net_opts){.max_rows = 50,
+                                                  .kv_type = form % 3 == 0   ? SOL_F32
+                                                             : form % 3 == 1 ? SOL_F16
+                                                                             : SOL_I8});
+        float *want = decode_all(f.net, WIDE_V), *got;
         sol_kv *kv, *other;
         sol_row rows[N + OTHERS];
-        ck_ok(sol_alloc_array((void **)&got, N * V, sizeof *got, err));
+        ck_ok(sol_alloc_array((void **)&got, N * WIDE_V, sizeof *got, err));
         ck_ok(sol_kv_create(&kv, f.net, N, err));
         ck_ok(sol_kv_create(&other, f.net, OTHERS, err));
         /* A prefill cut into pieces of 50 rows, with rows of another sequence in between and every
@@ -136,7 +148,8 @@ START_TEST(a_row_has_the_same_bits_in_any_company)
         }
         ck_ok(sol_net_forward(f.net, rows, n, got, err));
         for (int64_t i = 0; i < N; i += 3, wanted++)
-            ck_assert_msg(memcmp(want + i * V, got + wanted * V, V * sizeof *got) == 0,
+            ck_assert_msg(memcmp(want + i * WIDE_V, got + wanted * WIDE_V, WIDE_V * sizeof *got) ==
+                              0,
                           "form %d, row %ld", form, (long)i);
         ck_assert_int_eq(sol_kv_length(kv), N);
         ck_assert_int_eq(sol_kv_length(other), OTHERS);
@@ -151,14 +164,13 @@ END_TEST
 
 START_TEST(threads_do_not_change_a_bit)
 {
-    enum { V = 8230 };
     for (int form = 0; form < N_FORMS; form++) {
         float *want = NULL;
         for (int threads = 1; threads <= 4; threads += 3) {
-            fixture f = make_net(form, threads, SOL_TIER_BEST, NULL);
-            float *got = decode_all(f.net, V);
+            fixture f = make_wide_net(form, threads, NULL);
+            float *got = decode_all(f.net, WIDE_V);
             if (want)
-                ck_assert_mem_eq(want, got, N * V * sizeof *got);
+                ck_assert_mem_eq(want, got, N * WIDE_V * sizeof *got);
             else
                 want = got;
             if (want != got) sol_free(got);
@@ -171,9 +183,8 @@ END_TEST
 
 START_TEST(logprobs_are_the_log_softmax_of_the_logits)
 {
-    enum { V = 8230 };
-    fixture f = make_net(LATENT, 2, SOL_TIER_BEST, &(sol_net_opts){.max_rows = 70});
-    float *logits = decode_all(f.net, V);
+    fixture f = make_wide_net(LATENT, 2, &(sol_net_opts){.max_rows = 70});
+    float *logits = decode_all(f.net, WIDE_V);
     sol_kv *kv;
     sol_row rows[N];
     int32_t targets[N];
@@ -181,14 +192,14 @@ START_TEST(logprobs_are_the_log_softmax_of_the_logits)
     ck_ok(sol_kv_create(&kv, f.net, N, err));
     for (int64_t i = 0; i < N; i++) {
         rows[i] = (sol_row){.kv = kv, .token = token_at(i)};
-        targets[i] = i % 4 == 1 ? -1 : i == 2 ? V - 1 : token_at(i + 1);
+        targets[i] = i % 4 == 1 ? -1 : i == 2 ? WIDE_V - 1 : token_at(i + 1);
     }
     ck_ok(sol_net_logprobs(f.net, rows, N, targets, got, err));
     for (int64_t i = 0; i < N; i++) {
         double sum = 0, high = -INFINITY;
-        for (int v = 0; v < V; v++) high = fmax(high, logits[i * V + v]);
-        for (int v = 0; v < V; v++) sum += exp(logits[i * V + v] - high);
-        double want = targets[i] < 0 ? 0 : logits[i * V + targets[i]] - high - log(sum);
+        for (int v = 0; v < WIDE_V; v++) high = fmax(high, logits[i * WIDE_V + v]);
+        for (int v = 0; v < WIDE_V; v++) sum += exp(logits[i * WIDE_V + v] - high);
+        double want = targets[i] < 0 ? 0 : logits[i * WIDE_V + targets[i]] - high - log(sum);
         ck_assert_double_eq_tol(got[i], want, 2e-6 * (1 + fabs(want)));
     }
     sol_kv_free(&kv);
@@ -208,20 +219,21 @@ static double distance(const float *a, const float *b, int64_t n)
     return max / high;
 }
 
-START_TEST(every_tier_computes_the_same_function)
+START_TEST(every_set_of_features_computes_the_same_function)
 {
-    enum { V = 8230 };
-    static const sol_cpu_features tiers[] = {SOL_TIER_AVX2, SOL_TIER_AVX512, SOL_TIER_NEON};
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
     for (int form = 0; form < N_FORMS; form++) {
-        fixture c = make_net(form, 2, SOL_TIER_C, NULL);
+        fixture c = make_net(form, 2, set[0], NULL);
         float *want = decode_all(c.net, V);
-        for (int i = 0; i < 3; i++) {
-            fixture f = make_net(form, 2, tiers[i], NULL);
+        for (int i = 1; i < n_sets; i++) {
+            char features[SOL_CPU_TEXT];
+            fixture f = make_net(form, 2, set[i], NULL);
             float *got = decode_all(f.net, V);
             /* An activation on the edge between two integers may fall either way. */
             double limit = form == PACKED ? 2e-2 : 1e-5;
-            ck_assert_msg(distance(want, got, N * V) < limit, "form %d, tier %s: %g", form,
-                          sol_tier_name(f.ctx->kernels.features), distance(want, got, N * V));
+            ck_assert_msg(distance(want, got, N * V) < limit, "form %d, %s: %g", form,
+                          sol_cpu_text(set[i], features), distance(want, got, N * V));
             sol_free(got);
             free_net(&f);
         }
@@ -233,7 +245,6 @@ END_TEST
 
 START_TEST(matches_the_training_graph)
 {
-    enum { V = 8230 };
     for (int latent = 0; latent < 2; latent++) {
         fixture f = make_net(latent ? LATENT : FP, 2, SOL_TIER_BEST, NULL);
         sol_quant_spec spec = make_spec();
@@ -260,7 +271,6 @@ END_TEST
 
 START_TEST(float_activations_equal_the_latent_network)
 {
-    enum { V = 8230 };
     sol_model_config c = small_config();
     sol_quant_spec spec = make_spec();
     fixture f = make_net(PACKED_FLOAT, 2, SOL_TIER_BEST, NULL),
@@ -293,7 +303,6 @@ END_TEST
  * its own. */
 START_TEST(what_families_have)
 {
-    enum { V = 8230 };
     static const char *const methods[] = {NULL, "sherry", "tequila"};
     for (int k = 0; k < 9; k++) {
         fixture f = {.ctx = make_ctx(2, SOL_TIER_BEST)};
@@ -380,7 +389,6 @@ END_TEST
 /* The rounding reaches the products of every kind of network, and is small. */
 START_TEST(rounded_activations_are_close)
 {
-    enum { V = 8230 };
     for (int form = 0; form < N_FORMS; form++) {
         if (form == PACKED_FLOAT) continue;
         fixture f =
@@ -404,7 +412,6 @@ END_TEST
 
 START_TEST(f16_and_int8_caches_are_close)
 {
-    enum { V = 8230 };
     static const sol_dtype types[] = {SOL_F16, SOL_I8};
     fixture f = make_net(FP, 2, SOL_TIER_BEST, NULL);
     float *want = decode_all(f.net, V);
@@ -424,7 +431,6 @@ END_TEST
 
 START_TEST(caches_are_cut)
 {
-    enum { V = 8230 };
     static const sol_dtype types[] = {SOL_F32, SOL_F16, SOL_I8};
     for (int t = 0; t < 3; t++) {
         fixture f = make_net(FP, 2, SOL_TIER_BEST, &(sol_net_opts){.kv_type = types[t]});
@@ -459,19 +465,19 @@ START_TEST(bad_rows_change_nothing)
     ck_ok(sol_kv_create(&kv, f.net, 3, err));
     sol_row rows[4] = {{.kv = kv, .token = 5},
                        {.kv = kv, .token = 6},
-                       {.kv = kv, .token = 8230},
+                       {.kv = kv, .token = V},
                        {.kv = kv, .token = 1}};
-    int32_t targets[4] = {1, 1, 1, 8230};
+    int32_t targets[4] = {1, 1, 1, V};
     ck_fails(sol_net_forward(f.net, rows, 4, NULL, err), SOL_ERR_RANGE,
-             "token 8230: the vocabulary is 0..8229");
+             "token 315: the vocabulary is 0..314");
     rows[2].token = -1;
     ck_fails(sol_net_forward(f.net, rows, 4, NULL, err), SOL_ERR_RANGE, "token -1");
     rows[2].token = 1;
     ck_fails(sol_net_forward(f.net, rows, 4, NULL, err), SOL_ERR_RANGE,
              "the context of 3 tokens is full");
     ck_fails(sol_net_logprobs(f.net, rows, 4, targets, logprob, err), SOL_ERR_RANGE, "full");
-    targets[1] = 8230;
-    ck_fails(sol_net_logprobs(f.net, rows, 2, targets, logprob, err), SOL_ERR_RANGE, "token 8230");
+    targets[1] = V;
+    ck_fails(sol_net_logprobs(f.net, rows, 2, targets, logprob, err), SOL_ERR_RANGE, "token 315");
     ck_assert_int_eq(sol_kv_length(kv), 0);
     ck_ok(sol_net_forward(f.net, rows, 3, NULL, err));
     ck_assert_int_eq(sol_kv_length(kv), 3);
@@ -509,7 +515,6 @@ END_TEST
 
 START_TEST(files_run_as_the_memory_they_came_from)
 {
-    enum { V = 8230 };
     static const sol_dtype types[] = {SOL_F32, SOL_F16, SOL_Q8, SOL_Q6, SOL_Q4};
     char dir[64], path[96];
     sol_test_dir_make(dir);
@@ -564,10 +569,10 @@ START_TEST(files_run_as_the_memory_they_came_from)
 }
 END_TEST
 
-START_TEST(logits_match_pytorch_in_every_tier)
+START_TEST(logits_match_pytorch_with_every_set_of_features)
 {
-    static const sol_cpu_features tiers[] = {SOL_TIER_C, SOL_TIER_AVX2, SOL_TIER_AVX512,
-                                             SOL_TIER_NEON};
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
     const char *path = sol_test_data("oracles/stories260K-torch-logits.json");
     if (!path) return;
     json_t *j = json_load_file(path, 0, NULL);
@@ -583,8 +588,8 @@ START_TEST(logits_match_pytorch_in_every_tier)
     const float *want = (const float *)data;
     ck_assert_uint_eq(size, (size_t)(n * 512) * sizeof *want);
     ck_ok(sol_alloc_array((void **)&got, (size_t)(n * 512), sizeof *got, err));
-    for (int t = 0; t < 4; t++) {
-        sol_ctx *ctx = make_ctx(2, tiers[t]);
+    for (int t = 0; t < n_sets; t++) {
+        sol_ctx *ctx = make_ctx(2, set[t]);
         sol_net *net;
         sol_kv *kv;
         ck_ok(sol_net_from_model(&net, ctx, m, NULL, NULL, NULL, err));
@@ -612,7 +617,7 @@ END_TEST
 SOL_TEST_MAIN("infer", tcase_add_test(tc, a_row_has_the_same_bits_in_any_company);
               tcase_add_test(tc, threads_do_not_change_a_bit);
               tcase_add_test(tc, logprobs_are_the_log_softmax_of_the_logits);
-              tcase_add_test(tc, every_tier_computes_the_same_function);
+              tcase_add_test(tc, every_set_of_features_computes_the_same_function);
               tcase_add_test(tc, matches_the_training_graph);
               tcase_add_test(tc, float_activations_equal_the_latent_network);
               tcase_add_test(tc, what_families_have);
@@ -622,4 +627,4 @@ SOL_TEST_MAIN("infer", tcase_add_test(tc, a_row_has_the_same_bits_in_any_company
               tcase_add_test(tc, bad_rows_change_nothing);
               tcase_add_test(tc, impossible_networks_are_refused);
               tcase_add_test(tc, files_run_as_the_memory_they_came_from);
-              tcase_add_test(tc, logits_match_pytorch_in_every_tier))
+              tcase_add_test(tc, logits_match_pytorch_with_every_set_of_features))
