@@ -235,9 +235,12 @@ $(BUILD)/train/cmd_version.o: $(BUILD)/commit
 $(BUILD)/src/dist/dist_mpi.o: $(BUILD)/mpi
 $(BUILD)/train/cmd_version.o: CPPFLAGS += -DSOL_COMMIT='"$(COMMIT)"' -DSOL_VARIANT='"$(VARIANT)"'
 
+# What the tests compute is small, what they compile is not.
+$(call obj,$(TEST_SRC) $(TEST_HELP_SRC)): OPTIMIZE = $(if $(filter release asan tsan,$(VARIANT)),-O1)
+
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(SAY) CC $<
-	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(KERNEL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(KERNEL_CFLAGS) $(OPTIMIZE) -MMD -MP -c -o $@ $<
 
 -include $(patsubst %.o,%.d,$(LIB_OBJ) $(TRAIN_OBJ) $(call obj,$(TEST_SRC) $(TEST_HELP_SRC) $(CHECKKERN_SRC) $(wildcard tests/cli/*.c tests/fuzz/*.c)))
