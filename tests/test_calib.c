@@ -303,7 +303,7 @@ START_TEST(objective_never_rises_and_q_is_its_own_quantization)
     const variant *v = &variants[_i];
     sol_quant_spec spec = spec_of(v->method, v->granularity, v->group, v->layout, v->n, v->m);
     sol_ctx *ctx = make_ctx(2);
-    problem p = problem_random(ctx, 256, 192, 2, 70, 3);
+    problem p = problem_random(ctx, 256, 192, 2, 40, 3);
     float *again = floats(out_rows(&p) * p.in);
     ck_ok(solve(ctx, &spec, "layer", 0.02, 3, 2, &p.s, err));
     for (int i = 0; i < 3; i++)
@@ -361,7 +361,7 @@ START_TEST(threads_never_change_the_result)
     float *first = NULL;
     for (int threads = 1; threads <= 3; threads++) {
         sol_ctx *ctx = make_ctx(threads);
-        problem p = problem_random(ctx, 300, 192, 2, 150, 5);
+        problem p = problem_random(ctx, 300, 192, 2, 70, 5);
         ck_ok(solve(ctx, &spec, "layer", 0.02, 2, 3, &p.s, err));
         size_t bytes = (size_t)(out_rows(&p) * p.in) * sizeof(float);
         if (first)
