@@ -149,10 +149,11 @@ static sol_status gguf_type_of(const sol_model_config *config, sol_tokenizer *t,
     *found = NULL;
     sol_status st = sol_model_describe(&table, config, SOL_F32, err);
     if (st != SOL_OK) return st;
-    for (int i = 0; i < 4 && st != SOL_ERR_NOMEM && !*found; i++) {
+    for (int i = 0; i < 4; i++) {
         sol_gguf_opts o = {.type = types[i]};
         st = sol_export_gguf_bytes(table, t, q, &o, &bytes, err);
         if (st == SOL_OK) *found = types[i];
+        if (st == SOL_OK || st == SOL_ERR_NOMEM) break;
     }
     sol_model_free(&table);
     return st == SOL_ERR_NOMEM ? st : SOL_OK;

@@ -28,8 +28,11 @@ static const char *mapped_path(uint64_t address)
     size_t n = 0;
     int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
     if (fd < 0) return "";
-    for (ssize_t got = 1; got > 0 && n<sizeof maps - 1; n += got> 0 ? (size_t)got : 0)
-        got = read(fd, maps + n, sizeof maps - 1 - n);
+    while (n < sizeof maps - 1) {
+        ssize_t got = read(fd, maps + n, sizeof maps - 1 - n);
+        if (got <= 0) break;
+        n += (size_t)got;
+    }
     for (char *line = maps, *end = line; *line; line = end + (*end == '\n')) {
         end = line + strcspn(line, "\n");
         char *dash, *path = memchr(line, '/', (size_t)(end - line));

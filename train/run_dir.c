@@ -247,8 +247,11 @@ static sol_status refuse_foreign(const sol_run_dir *d, sol_err *err)
 {
     char path[SOL_PATH_MAX];
     const char *name = NULL;
-    for (int i = 1; i < SOL_RUN_DIR_FILES && !name; i++)
-        if (d->had[i] && strcmp(own_files[i], "log.txt") != 0) name = own_files[i];
+    for (int i = 1; i < SOL_RUN_DIR_FILES; i++)
+        if (d->had[i] && strcmp(own_files[i], "log.txt") != 0) {
+            name = own_files[i];
+            break;
+        }
     sol_run_dir_file(d, "ckpt/best.h5", path);
     if (!name && is_there(path)) name = "ckpt/best.h5";
     if (!name) return SOL_OK;
@@ -420,8 +423,8 @@ static void remove_made_dirs(const sol_run_dir *d)
 {
     char path[SOL_PATH_MAX];
     sol_run_dir_file(d, "ckpt", path);
-    for (size_t n = strlen(path); n > d->had_dirs && (rmdir(path) == 0 || errno == ENOENT);
-         path[n] = 0) {
+    for (size_t n = strlen(path); n > d->had_dirs; path[n] = 0) {
+        if (rmdir(path) != 0 && errno != ENOENT) return;
         while (n > 0 && path[n - 1] != '/') n--;
         while (n > 1 && path[n - 1] == '/') n--;
     }

@@ -219,9 +219,12 @@ static void watch_special(sol_program *p, pipeline *l, const slot *s)
 static sol_status step_status(const pipeline *l, sol_err *err)
 {
     const sol_err *first = l->write_err.status ? &l->write_err : NULL;
-    if (l->encoding)
-        for (size_t g = 0; !first && g < l->encoding->n_groups; g++)
-            if (l->encoding->group[g].err.status) first = &l->encoding->group[g].err;
+    if (!first && l->encoding)
+        for (size_t g = 0; g < l->encoding->n_groups; g++)
+            if (l->encoding->group[g].err.status) {
+                first = &l->encoding->group[g].err;
+                break;
+            }
     if (!first && l->read_err.status) first = &l->read_err;
     if (!first) return SOL_OK;
     return sol_fail(err, first->status, "%s", first->text);

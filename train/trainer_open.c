@@ -215,7 +215,8 @@ static sol_status count_too_new(const sol_trainer *t, const uint64_t *steps, int
     if (t->config->train.lanes == 0) was->train.lanes = 0;
     sol_status st = SOL_OK;
     int i = 0;
-    for (; i < n && fatal; i++) {
+    for (; i < n; i++) {
+        if (!fatal) break;
         char *text = NULL;
         st = sol_config_diff(was, t->config, (int64_t)steps[i], &text, &fatal, err);
         sol_free(text);

@@ -120,10 +120,10 @@ static void log_sample(const sol_trainer *t)
 {
     sol_text line = {0};
     sol_text_add(&line, NULL, "%s", t->sample.data);
-    for (char *c = line.data; c && *c; c++)
+    if (!line.data) return;
+    for (char *c = line.data; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = ' ';
-    if (line.data)
-        sol_log_line(&t->program->log, SOL_LOG_INFO, "step %" PRIu64 ": %s", t->step, line.data);
+    sol_log_line(&t->program->log, SOL_LOG_INFO, "step %" PRIu64 ": %s", t->step, line.data);
     sol_free(line.data);
 }
 

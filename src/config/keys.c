@@ -244,7 +244,8 @@ static sol_status add_text_value(sol_text *t, const char *s, sol_err *err)
     static const char *const special[] = {"true", "false", "yes", "no", "on",
                                           "off",  "null",  "y",   "n"};
     bool plain = *s && strspn(s, safe) == strlen(s) && !strchr("0123456789.+-", s[0]);
-    for (int i = 0; plain && i < 9; i++) plain = strcasecmp(s, special[i]) != 0;
+    for (size_t i = 0; i < sizeof special / sizeof *special; i++)
+        if (strcasecmp(s, special[i]) == 0) plain = false;
     if (plain || (strncmp(s, "../", 3) == 0 && strspn(s, safe) == strlen(s)))
         return sol_text_add(t, err, "%s", s);
     SOL_TRY(sol_text_add(t, err, "\""));

@@ -164,10 +164,10 @@ static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_er
     SOL_TRY(need_int(g, "solera.rope.original_max_position", 8192, &c->rope_original_max_position,
                      err));
     bool same = c->rope_factor >= 1 && c->rope_factor <= 1e6;
-    for (int64_t i = 0; same && i < half; i++) {
+    for (int64_t i = 0; i < half; i++) {
         float x;
         sol_ggml_decode(t->type, sol_gguf_tensor_bytes(g, t) + 4 * i, 1, &x);
-        same = fabs(x - sol_gguf_rope_divisor(c, i)) <= 1e-4 * fabs(x);
+        if (!(fabs(x - sol_gguf_rope_divisor(c, i)) <= 1e-4 * fabs(x))) same = false;
     }
     if (same && c->rope_factor == 1) c->rope_factor = 0;
     return same ? SOL_OK

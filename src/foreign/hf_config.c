@@ -211,12 +211,12 @@ static bool is_neutral(const struct meaning *m, const json_t *v)
     if (text)
         for (int i = 0; i < 2; i++)
             if (m->words[i] && strcmp(text, m->words[i]) == 0) return true;
-    bool all = json_is_array(v) && m->neutral != WHEN_ABSENT;
-    for (size_t i = 0; all && i < json_array_size(v); i++) {
+    if (!json_is_array(v) || m->neutral == WHEN_ABSENT) return false;
+    for (size_t i = 0; i < json_array_size(v); i++) {
         const json_t *one = json_array_get(v, i);
-        all = !json_is_array(one) && is_neutral(m, one);
+        if (json_is_array(one) || !is_neutral(m, one)) return false;
     }
-    return all;
+    return true;
 }
 
 /* A window that is as long as the model's positions hides nothing. */

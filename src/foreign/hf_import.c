@@ -236,11 +236,12 @@ static sol_status compare(const hf_source *f, const sol_st_tensor *const x[2], c
 {
     int64_t n = sol_shape_count(&x[0]->shape);
     *same = true;
-    for (int64_t at = 0; *same && at < n; at += COMPARE_STEP) {
+    for (int64_t at = 0; at < n; at += COMPARE_STEP) {
         int64_t count = sol_min_i64(n - at, COMPARE_STEP);
         for (int i = 0; i < 2; i++)
             SOL_TRY(read_elements(f, where[i], x[i], at, count, part[2], part[i], err));
         *same = memcmp(part[0], part[1], (size_t)count * sizeof(float)) == 0;
+        if (!*same) break;
     }
     return SOL_OK;
 }

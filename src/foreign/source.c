@@ -307,9 +307,12 @@ static sol_status step_status(const transfer *t, sol_err *err)
     const sol_err *first = t->tokenizer_err.status ? &t->tokenizer_err
                            : t->write_err.status   ? &t->write_err
                                                    : NULL;
-    if (t->reading)
-        for (int i = 0; !first && i < t->reading->n_pieces; i++)
-            if (t->reading->piece[i].err.status) first = &t->reading->piece[i].err;
+    if (!first && t->reading)
+        for (int i = 0; i < t->reading->n_pieces; i++)
+            if (t->reading->piece[i].err.status) {
+                first = &t->reading->piece[i].err;
+                break;
+            }
     return first ? sol_fail(err, first->status, "%s", first->text) : SOL_OK;
 }
 

@@ -130,13 +130,13 @@ sol_quant_spec sol_quant_for(const sol_quant_spec *spec, const char *name)
 
 bool sol_quant_packable(const sol_quant_spec *spec)
 {
-    bool packable = spec->method && spec->method->packable && spec->scale_dtype == SOL_F16;
-    if (spec->overrides)
-        for (int i = 0; packable && i < spec->overrides->n; i++) {
-            const sol_quantizer *q = spec->overrides->row[i].method;
-            packable = !q || q->packable;
-        }
-    return packable;
+    if (!spec->method || !spec->method->packable || spec->scale_dtype != SOL_F16) return false;
+    int n = spec->overrides ? spec->overrides->n : 0;
+    for (int i = 0; i < n; i++) {
+        const sol_quantizer *q = spec->overrides->row[i].method;
+        if (q && !q->packable) return false;
+    }
+    return true;
 }
 
 bool sol_quant_same(const sol_quant_spec *a, const sol_quant_spec *b)

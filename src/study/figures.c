@@ -195,14 +195,16 @@ static int worst_layer(const maker *k, const bool *taken)
 {
     int worst = -1;
     float most = -1;
-    for (int l = 0; l < k->runs[0].n_layers; l++)
-        for (int r = 0; r < k->n_runs && !taken[l]; r++) {
+    for (int l = 0; l < k->runs[0].n_layers; l++) {
+        if (taken[l]) continue;
+        for (int r = 0; r < k->n_runs; r++) {
             const sol_study_run *run = &k->runs[r];
             float x = run->measure[SOL_M_near_alpha][(run->n_records - 1) * run->n_layers + l];
             if (worst >= 0 && !(x > most)) continue;
             worst = l;
             most = isfinite(x) ? x : -1;
         }
+    }
     return worst;
 }
 

@@ -53,7 +53,7 @@ static int next_row(const sol_study_run *run, const sol_kinds *k, int at)
     int kind = at < 0 ? 0 : sol_kind_of(k, &run->layers[at]);
     for (int i = at + 1; i < run->n_layers; i++)
         if (sol_kind_of(k, &run->layers[i]) == kind) return i;
-    for (int i = 0; kind + 1 < k->n && i < run->n_layers; i++)
+    for (int i = 0; i < run->n_layers; i++)
         if (sol_kind_of(k, &run->layers[i]) == kind + 1) return i;
     return -1;
 }
@@ -76,21 +76,24 @@ static void add_matrix(sol_text *t, const sol_study_run *run, const sol_kinds *k
     sol_text_add(t, NULL, "EOD\n");
 }
 
-/* A mark for every layer, or for every kind in the middle of its rows, with white lines between
- * kinds. */
-static void add_row_tics(sol_text *t, const sol_study_run *run, const sol_kinds *k, bool named)
+/* A mark for every layer. */
+static void add_layer_tics(sol_text *t, const sol_study_run *run, const sol_kinds *k)
 {
     char label[96];
-    int row = 0, last = -1, begun = 0, lines = 0;
-    bool all = run->n_layers <= NAMED_LAYERS;
-    sol_text borders = {0};
-    sol_text_add(t, NULL, named || !all ? "set ytics (" : "set ytics ('' 0");
-    for (int i = -1; named && all && (i = next_row(run, k, i)) >= 0; row++) {
+    int row = 0;
+    for (int i = -1; (i = next_row(run, k, i)) >= 0; row++) {
         sol_text_add(t, NULL, "%s", row ? ", " : "");
         sol_plot_quote(t, sol_study_layer_label(&run->layers[i], label, sizeof label));
         sol_text_add(t, NULL, " %d", row);
     }
-    for (int i = -1; !all && last < k->n; row++) {
+}
+
+/* A mark for every kind, in the middle of its rows, with white lines between kinds in `borders`. */
+static void add_kind_tics(sol_text *t, const sol_study_run *run, const sol_kinds *k, bool named,
+                          sol_text *borders)
+{
+    int last = -1, begun = 0, lines = 0;
+    for (int i = -1, row = 0; last < k->n; row++) {
         i = next_row(run, k, i);
         int kind = i < 0 ? k->n : sol_kind_of(k, &run->layers[i]);
         if (kind != last && last >= 0) {
@@ -98,7 +101,7 @@ static void add_row_tics(sol_text *t, const sol_study_run *run, const sol_kinds 
             sol_plot_quote(t, named ? k->name[last] : "");
             sol_text_add(t, NULL, " %.1f", (begun + row - 1) / 2.0);
             if (kind < k->n)
-                sol_text_add(&borders, NULL,
+                sol_text_add(borders, NULL,
                              "set arrow %d from graph 0, first %.1f to graph 1, first %.1f nohead "
                              "lw 2 lc rgb '#ffffff' front\n",
                              ++lines, row - 0.5, row - 0.5);
@@ -106,6 +109,18 @@ static void add_row_tics(sol_text *t, const sol_study_run *run, const sol_kinds 
         if (kind != last) begun = row;
         last = kind;
     }
+}
+
+/* The marks of the first of several runs side by side have names. */
+static void add_row_tics(sol_text *t, const sol_study_run *run, const sol_kinds *k, bool named)
+{
+    bool all = run->n_layers <= NAMED_LAYERS;
+    sol_text borders = {0};
+    sol_text_add(t, NULL, named || !all ? "set ytics (" : "set ytics ('' 0");
+    if (!all)
+        add_kind_tics(t, run, k, named, &borders);
+    else if (named)
+        add_layer_tics(t, run, k);
     sol_text_add(t, NULL, ")\n%s", borders.data ? borders.data : "");
     sol_free(borders.data);
 }

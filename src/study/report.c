@@ -80,7 +80,7 @@ static sol_status add_svg(sol_text *t, const char *dir, const sol_figure *f, sol
             s = end ? end + 8 : s + 7;
             continue;
         }
-        for (size_t i = 0; !mark && i < sizeof marks / sizeof marks[0]; i++)
+        for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++)
             if (starts(s, marks[i])) mark = marks[i];
         if (mark) {
             sol_text_add(t, NULL, "%s%s-", mark, f->name);
@@ -165,8 +165,8 @@ static void add_recipe(sol_text *t, const report *p, int point)
     sol_text_add(t, NULL, "</td>");
     add_cell(t, r->known ? (double)r->steps : NAN);
     sol_text_add(t, NULL, "<td class=\"n\">");
-    for (int i = 0, n = 0; i < p->n && r->known; i++)
-        if (p->place[i] == point)
+    for (int i = 0, n = 0; i < p->n; i++)
+        if (r->known && p->place[i] == point)
             sol_text_add(t, NULL, "%s%lld", n++ ? ", " : "", (long long)p->runs[i].recipe.seed);
     sol_text_add(t, NULL, "</td>");
 }

@@ -259,8 +259,8 @@ static void translate_outside(translation *t)
     static const char *const groups[] = {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:"};
     const char *s = t->source + t->at;
     bool fine = *s != '(' || (s[1] != '?' && s[1] != '*') || (t->at == 0 && starts(s, "(?i)"));
-    for (size_t i = 0; !fine && i < sizeof groups / sizeof *groups; i++)
-        fine = starts(s, groups[i]);
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
+        if (starts(s, groups[i])) fine = true;
     const char *end = *s == '{' ? strchr(s, '}')
                                 : NULL; /* of an interval: neither possessive nor, if fixed, lazy */
     if (end &&

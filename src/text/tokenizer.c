@@ -496,11 +496,11 @@ int32_t sol_tokenizer_find(const sol_tokenizer *t, const char *text)
 {
     size_t n = strlen(text), len;
     int32_t found = find_word(t, text, n);
-    if (n > 0)
-        for (int32_t id = 0; found < 0 && id < t->n_tokens; id++) {
-            const char *own = sol_tok_text(t, id, &len);
-            if (sol_tok_is_added(t, id) && len == n && memcmp(own, text, n) == 0) found = id;
-        }
+    if (found >= 0 || n == 0) return found;
+    for (int32_t id = 0; id < t->n_tokens; id++) {
+        const char *own = sol_tok_text(t, id, &len);
+        if (sol_tok_is_added(t, id) && len == n && memcmp(own, text, n) == 0) return id;
+    }
     return found;
 }
 

@@ -195,14 +195,17 @@ static sol_status get_stage(bytes_in *in, sol_tokenizer *t, sol_err *err)
 static sol_status get_stages(bytes_in *in, sol_tokenizer *t, sol_err *err)
 {
     uint32_t count = get_count(in, 4);
-    for (uint32_t i = 0; !in->bad && i < count; i++) SOL_TRY(get_stage(in, t, err));
+    for (uint32_t i = 0; i < count; i++) {
+        if (in->bad) break;
+        SOL_TRY(get_stage(in, t, err));
+    }
     return SOL_OK;
 }
 
 static sol_status get_tokens(bytes_in *in, sol_tokenizer *t, bool scores, sol_err *err)
 {
     uint32_t count = get_count(in, 5);
-    for (uint32_t id = 0; !in->bad && id < count; id++) {
+    for (uint32_t id = 0; id < count; id++) {
         const char *type = get(in, 1);
         uint32_t n = get_u32(in);
         const char *text = get(in, n);
@@ -211,15 +214,16 @@ static sol_status get_tokens(bytes_in *in, sol_tokenizer *t, bool scores, sol_er
             return sol_fail(err, SOL_ERR_FORMAT, "token %u has the unknown type %d", id, *type);
         SOL_TRY(sol_tok_add(t, text, n, (uint8_t)*type, 0, err));
     }
-    if (scores)
-        for (uint32_t id = 0; !in->bad && id < count; id++) t->score[id] = get_f32(in);
+    if (!scores || in->bad) return SOL_OK;
+    for (uint32_t id = 0; id < count; id++) t->score[id] = get_f32(in);
     return SOL_OK;
 }
 
 static sol_status get_merges(bytes_in *in, sol_tokenizer *t, sol_err *err)
 {
     uint32_t count = get_count(in, 12);
-    for (uint32_t i = 0; !in->bad && i < count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (in->bad) break;
         int32_t left = (int32_t)get_u32(in), right = (int32_t)get_u32(in),
                 result = (int32_t)get_u32(in);
         SOL_TRY(sol_tok_add_merge(t, left, right, result, err));
@@ -316,8 +320,10 @@ static sol_status get_llama2c(bytes_in *in, sol_tokenizer *t, sol_err *err)
     t->unk = 0;
     t->n_head = 1;
     t->add_space_prefix = true;
-    for (int32_t id = 0; !in->bad && in->at < in->size; id++)
+    for (int32_t id = 0; in->at < in->size; id++) {
+        if (in->bad) break;
         SOL_TRY(get_llama2c_token(in, t, id, longest, err));
+    }
     return SOL_OK;
 }
 

@@ -423,12 +423,15 @@ static sol_status is_reachable(const loader *l, int32_t id, bool *yes, sol_err *
     const entry *e = &l->entries[id];
     *yes = sol_utf8_char(e->text, e->n) == e->n;
     if (!*yes && t->ignore_merges) SOL_TRY(is_one_word(t, e, yes, err));
-    for (size_t i = 0; !*yes && i < json_array_size(merges); i++) {
+    if (*yes) return SOL_OK;
+    for (size_t i = 0; i < json_array_size(merges); i++) {
         const char *a, *b;
         size_t n_a, n_b;
         if (read_merge(json_array_get(merges, i), &a, &n_a, &b, &n_b) && n_a + n_b == e->n &&
-            memcmp(a, e->text, n_a) == 0 && memcmp(b, e->text + n_a, n_b) == 0)
+            memcmp(a, e->text, n_a) == 0 && memcmp(b, e->text + n_a, n_b) == 0) {
             *yes = true;
+            break;
+        }
     }
     return SOL_OK;
 }
