@@ -1,12 +1,14 @@
 #!/bin/sh
 # The main job on the embedded model, from nothing: `make demo`. Prints one table, a sample text, and writes summary.json.
 #
-#   scripts/demo.sh [SOLERA] [DIR] [STEPS]     STEPS of each training (120): fewer show that it runs, not what it gives
+#   scripts/demo.sh [SOLERA] [DIR] [STEPS]     STEPS of each training (120), by which the calibration and the timing are cut, too: fewer show
+#                                              that it runs, not what it gives
 set -eu
 cd "$(dirname "$0")/.."
 solera=${1:-build/release/solera}
 dir=${2:-runs/demo}
 steps=${3:-120}
+seconds=$(awk "BEGIN { print $steps / 60 }")
 base=checkpoints/embedded.h5
 
 say() { printf '\n== %s\n' "$*" >&2; }
@@ -28,7 +30,8 @@ say "QAT without the residual: the same job, the same text"
     --set train.steps="$steps" --set data.source=file --set data.train="$dir/arenas/tokens-self.h5"
 
 say "calibration: the same text, no training from end to end"
-"$solera" calibrate configs/demo.yaml --set run.dir="$dir/calibrated" --set data.source=file --set data.train="$dir/arenas/tokens-self.h5" \
+"$solera" calibrate configs/demo.yaml --set run.dir="$dir/calibrated" --set calibrate.steps=$((steps / 2)) --set calibrate.windows=$((steps * 5 / 6)) \
+    --set data.source=file --set data.train="$dir/arenas/tokens-self.h5" \
     -o "$dir/calibrated.h5" >/dev/null
 say "QAT from the calibrated model, without a residual: the same text, half of the steps"
 "$solera" train configs/demo.yaml --set run.dir="$dir/calibrated-qat" --set model.init="$dir/calibrated.h5" --set residual.schedule=none \
@@ -54,7 +57,7 @@ measure() {
     loss=$(echo "$score" | field loss)
     bits=$(echo "$score" | field bits_per_weight)
     bytes=$(wc -c <"$file" | tr -d ' ')
-    speed=$("$solera" bench "$file" --kv f16 --seconds 2 --json "$@" | field decode_tok_s)
+    speed=$("$solera" bench "$file" --kv f16 --seconds "$seconds" --json "$@" | field decode_tok_s)
     printf '%-34s %8.4f %10.2f %7.3g %10d %14.0f\n' "$name" "$loss" "$(echo "$score" | field ppl)" "$bits" "$bytes" "$speed" \
         >>"$dir/table.txt"
 }
