@@ -30,6 +30,16 @@ WITH_SYSTEM = """{% if messages[0].role != 'system' %}
 {%- endif %}
 """ + CHATML.replace("{%- else %}", RESPONSES + "\n{%- else %}")
 
+# As older files of tokenizers hold it: line ends in the strings, escapes in the text.
+ONE_LINE = """{% for m in messages %}{% if loop.first and m.role != 'system' %}{{ '<|im_start|>system
+Put it in \\\\box{}, don\\'t ask.<|im_end|>
+' }}{% endif %}{{ '<|im_start|>' + m.role + '
+' }}{% if m.role == 'assistant' %}{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}
+{{- '
+' }}{% else %}{{ m.content + '<|im_end|>' + '
+' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant
+' }}{% endif %}"""
+
 QWEN3 = """{% set ns = namespace(last_query_index=-1) %}
 {% for m in messages %}
 {% if m.role == 'user' and not (m.content.startswith('<tool_response>') and m.content.endswith('</tool_response>')) %}
@@ -47,8 +57,12 @@ QWEN3 = """{% set ns = namespace(last_query_index=-1) %}
 {% endif %}
 {{- '<|im_start|>assistant\\n' }}
 {%- generation %}
-{%- if loop.index0 > ns.last_query_index and (loop.last or thought) %}
+{%- if loop.index0 > ns.last_query_index %}
+{%- if loop.last or thought %}
 {{- '<think>\\n' + thought.strip('\\n') + '\\n</think>\\n\\n' + said.lstrip('\\n') }}
+{%- else %}
+{{- said }}
+{%- endif %}
 {%- else %}
 {{- said }}
 {%- endif %}
@@ -77,6 +91,10 @@ DATED = """{{ '<|begin_of_text|><|start_header_id|>system<|end_header_id|>\\n\\n
 {{- '<|eot_id|>' }}
 """ + LLAMA3.removeprefix("{{ '<|begin_of_text|>' }}\n")
 
+OF_THE_DAY = DATED.replace("26 Jul 2024", "' + strftime_now(\"%d %b %Y\") + '")
+ALWAYS_THINKS = QWEN3.replace("{% if enable_thinking is defined %}{% endif %}", "").replace(
+    OPEN_CHATML, "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}")
+
 MISTRAL = """{{ '<s>' }}
 {%- set system = '' %}
 {%- if messages[0].role == 'system' %}
@@ -92,20 +110,21 @@ MISTRAL = """{{ '<s>' }}
 
 
 
-def mistral(open_, close, answer, trims, system):
+def mistral(open_, close, answer, trims, system, blank=False):
     said = "m.content | trim" if trims else "m.content"
     with_system = {"last": "(prefix if loop.last and system_message is defined else '')", "none": "''", "tagged": "''"}[system]
     head = {"last": """{%- if messages[0].role == 'system' %}
 {%- set system_message = messages[0].content %}{% set prefix = system_message + '\\n\\n' %}{% set messages = messages[1:] %}
 {%- endif %}""", "none": "", "tagged": ""}[system]
     tagged = """{%- if m.role == 'system' %}{{- '[SYSTEM_PROMPT] ' + m.content + '[/SYSTEM_PROMPT]' }}{% endif %}""" if system == "tagged" else ""
+    blank = "{% set eos_token = '</s>' %}{{ (eos_token + ' ')[4:] }}" if blank else ""
     return """{{ '<s>' }}
 """ + head + """
 {%- for m in messages %}""" + tagged + """
 {%- if m.role == 'user' %}
 {{- '""" + open_ + "' + " + with_system + " + m.content + '" + close + """' }}
 {%- elif m.role == 'assistant' %}
-{%- generation %}{{ '""" + answer + "' + (" + said + """) + '</s>' }}{% endgeneration %}
+{%- generation %}{{ '""" + answer + "' + (" + said + """) + '</s>' }}{% endgeneration %}""" + blank + """
 {%- endif %}
 {%- endfor %}"""
 
@@ -141,13 +160,26 @@ SMOLLM3 = """{% if enable_thinking is not defined %}{% set enable_thinking = tru
 {{- "<|im_start|>assistant\\n" + ("" if reasoning_mode == "/think" else "<think>\\n\\n</think>\\n") }}
 {%- endif %}"""
 
-TEMPLATES = {"chatml": CHATML, "chatml with a system": WITH_SYSTEM, "qwen3": QWEN3, "llama3": LLAMA3,
-             "llama3 with dates": DATED, "mistral": MISTRAL,
+# As some rewrite it for programs that know no date.
+SMOLLM3_UNDATED = SMOLLM3.replace("""\\nToday Date: " + strftime_now("%d %B %Y") }}""", """" }}""").replace(
+    """{%- if "/system_override" in first %}
+{{- said.replace("/system_override", "").rstrip() + "<|im_end|>\\n" }}
+{%- else %}
+""", "").replace("""{%- endif %}
+{%- endif %}
+{%- for m""", """{%- endif %}
+{{- "<|im_end|>\\n" }}
+{%- for m""")
+
+TEMPLATES = {"chatml": CHATML, "chatml with a system": WITH_SYSTEM, "chatml of one line": ONE_LINE, "qwen3": QWEN3,
+             "qwen3 that always thinks": ALWAYS_THINKS, "llama3": LLAMA3, "llama3 with dates": DATED,
+             "llama3 of the day": OF_THE_DAY, "mistral": MISTRAL,
+             "mistral 0.1": mistral("[INST] ", " [/INST]", "", False, "none", blank=True),
              "mistral without a system": mistral("[INST] ", " [/INST]", "", False, "none"),
              "mistral 0.3": mistral("[INST] ", "[/INST]", " ", True, "last"),
              "mistral tekken": mistral("[INST]", "[/INST]", "", False, "last"),
              "mistral with a system prompt": mistral("[INST] ", "[/INST]", " ", False, "tagged"),
-             "smollm3": SMOLLM3}
+             "smollm3": SMOLLM3, "smollm3 without a date": SMOLLM3_UNDATED}
 WORDS = ["blue", " the", "\n", "  ", "année", "東京", "<b>", "{{x}}", "%s", "'quote'", "\"", "\\n", "\t", "7", ".", "🙂", "or\nso"]
 
 
@@ -159,10 +191,10 @@ def content(rng, role, thinks):
 
 
 def conversation(rng, name):
-    roles = ["system"] if rng.random() < 0.5 and name != "mistral without a system" else []
+    roles = ["system"] if rng.random() < 0.5 and name not in ("mistral 0.1", "mistral without a system") else []
     for _ in range(rng.randint(1, 4)):
         roles.append("user")
-        if name in ("chatml with a system", "qwen3") and rng.random() < 0.3:
+        if name in ("chatml with a system", "qwen3", "qwen3 that always thinks") and rng.random() < 0.3:
             roles += ["assistant"] + ["tool"] * rng.randint(1, 3)
         roles.append("assistant")
     if rng.random() < 0.4:
@@ -178,16 +210,19 @@ def main():
             for _ in range(50):
                 messages = conversation(rng, name)
                 is_open = messages[-1]["role"] != "assistant"
-                if name == "smollm3" and messages[0]["role"] == "system":
+                if name.startswith("smollm3") and messages[0]["role"] == "system":
                     messages[0]["content"] += rng.choice(["", "/no_think", "/think ", "/system_override\n", "/no_think/system_override"])
                     if rng.random() < 0.2:
                         messages[0]["content"] = "/no_think"
                 texts, ranges = render_jinja_template([messages], chat_template=template, add_generation_prompt=is_open,
                                                       return_assistant_tokens_mask=True)
                 answers = [texts[0][begin:end] for begin, end in ranges[0]]
-                text = texts[0].replace("Today Date: " + datetime.now().strftime("%d %B %Y"), "Today Date: 07 March 2026")
+                text = texts[0]
+                for form in ("%d %B %Y", "%d %b %Y"):
+                    text = text.replace(datetime.now().strftime("Today Date: " + form), "Today Date: 07 March 2026")
                 print(json.dumps({"messages": messages, "open": is_open, "text": text, "answers": answers},
                                  ensure_ascii=False), file=out)
 
 
-main()
+if __name__ == "__main__":
+    main()

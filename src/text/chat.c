@@ -19,19 +19,28 @@ static const char *const marks[N_FORMATS][MAX_MARKS] = {
 /* What the published templates of Mistral write, each with blanks of its own. */
 typedef enum { SYSTEM_FIRST, SYSTEM_LAST, SYSTEM_TAGGED, SYSTEM_NONE } system_place;
 static const struct mistral_form {
-    const char *open, *close, *answer; /* around a user's message, before an answer */
-    bool trims;                        /* answers */
-    system_place system;               /* in the first user's message, in the last message if that
-                                        * is a user's (else it is lost), between marks of its own */
+    const char *open, *close, *answer,
+        *after;          /* around a user's message, around an answer with </s> */
+    bool trims;          /* answers */
+    system_place system; /* in the first user's message, in the last message if that
+                          * is a user's (else it is lost), between marks of its own */
 } mistral_forms[] = {
-    {" [INST] ", " [/INST]", " ", false, SYSTEM_FIRST}, /* Mistral 7B v0.2 */
-    {"[INST] ", " [/INST]", "", false, SYSTEM_NONE},    /* 7B v0.1 */
-    {"[INST] ", "[/INST]", " ", true, SYSTEM_LAST},     /* 7B v0.3, Large 2407 */
-    {"[INST]", "[/INST]", "", false, SYSTEM_LAST},      /* Nemo 2407: tekken */
-    {"[INST] ", "[/INST]", " ", false, SYSTEM_TAGGED},  /* Large 2411 */
+    {" [INST] ", " [/INST]", " ", "", false, SYSTEM_FIRST}, /* Mistral 7B v0.2 */
+    {"[INST] ", " [/INST]", "", "", false, SYSTEM_NONE},    /* Mixtral 8x7B v0.1 */
+    {"[INST] ", " [/INST]", "", " ", false, SYSTEM_NONE},   /* 7B v0.1 */
+    {"[INST] ", "[/INST]", " ", "", true, SYSTEM_LAST},     /* 7B v0.3, Large 2407 */
+    {"[INST]", "[/INST]", "", "", false, SYSTEM_LAST},      /* Nemo 2407: tekken */
+    {"[INST] ", "[/INST]", " ", "", false, SYSTEM_TAGGED},  /* Large 2411 */
 };
 enum { N_MISTRAL_FORMS = sizeof mistral_forms / sizeof *mistral_forms };
 static const char response_begin[] = "<tool_response>", response_end[] = "</tool_response>";
+
+static void set_today(sol_chat_format *f, const char *form)
+{
+    time_t now = time(NULL);
+    struct tm day;
+    strftime(f->today, sizeof f->today, form, localtime_r(&now, &day));
+}
 
 sol_status sol_chat_format_named(sol_chat_format *f, const char *name, sol_err *err)
 {
@@ -39,34 +48,20 @@ sol_status sol_chat_format_named(sol_chat_format *f, const char *name, sol_err *
     for (int i = 0; i < N_FORMATS; i++) {
         if (strcmp(format_names[i], name) != 0) continue;
         f->kind = (sol_chat_kind)i;
+        f->override = f->kind == SOL_CHAT_SMOLLM3;
+        if (f->kind == SOL_CHAT_SMOLLM3) set_today(f, "%d %B %Y");
         return SOL_OK;
     }
     return sol_fail(err, SOL_ERR_USAGE, "chat format '%.40s': expected " SOL_CHAT_FORMATS, name);
 }
 
-/* The system message that a template has as a text of its own: between the head of a system message
- * and its end, with no quote or brace of Jinja in it. */
-static void find_system(sol_chat_format *f, const char *jinja)
-{
-    static const char head[] = "<|im_start|>system\\n";
-    for (const char *at = strstr(jinja, head); at; at = strstr(at + 1, head)) {
-        const char *text = at + sizeof head - 1, *end = strstr(text, "<|im_end|>");
-        size_t n = end ? (size_t)(end - text) : 0;
-        if (n == 0 || n >= sizeof f->system || strcspn(text, "'\"{\\") < n) continue;
-        memcpy(f->system, text, n);
-        f->system[n] = 0;
-        return;
-    }
-}
-
-/* The next string between double quotes, its \\n as line ends, into out [size]; what follows it.
- * NULL: there is none, or it is too long. */
+/* A string of the template, in its quotes at `at`, its \n as line ends, into out [size]; what
+ * follows it. NULL: it does not end, or is too long. */
 static const char *take_string(const char *at, char *out, size_t size)
 {
     size_t n = 0;
-    at = at ? strchr(at, '"') : NULL;
-    if (!at) return NULL;
-    for (at++; *at && *at != '"'; at++) {
+    char quote = *at;
+    for (at++; *at && *at != quote; at++) {
         bool escaped = *at == '\\' && at[1];
         if (n + 1 >= size) return NULL;
         if (escaped) at++;
@@ -76,18 +71,54 @@ static const char *take_string(const char *at, char *out, size_t size)
     return *at ? at + 1 : NULL;
 }
 
+/* chatml: the system message that a template has as a text of its own, which is a string with the
+ * head and the end of the message. False: there is one that is not read. */
+static bool find_system(sol_chat_format *f, const char *jinja)
+{
+    static const char head[] = "<|im_start|>system";
+    char text[sizeof f->system + 64];
+    f->tool_response = strstr(jinja, response_begin);
+    for (const char *at = strstr(jinja, head); at; at = strstr(at + 1, head)) {
+        bool quoted = at > jinja && (at[-1] == '\'' || at[-1] == '"');
+        if (!quoted || !take_string(at - 1, text, sizeof text)) return false;
+        const char *from = text + sizeof head, *end = strstr(text, "<|im_end|>");
+        if (!end || end <= from || from[-1] != '\n') continue;
+        if ((size_t)(end - from) >= sizeof f->system) return false;
+        memcpy(f->system, from, (size_t)(end - from));
+        return true;
+    }
+    return true;
+}
+
 /* smollm3: what its template has as text of its own stands behind the test of the mode. */
 static bool find_personas(sol_chat_format *f, const char *jinja)
 {
     char mode[16];
-    time_t now = time(NULL);
-    struct tm day;
     const char *at = strstr(jinja, "## Custom Instructions");
-    at = take_string(at ? strstr(at, "elif reasoning_mode") : NULL, mode, sizeof mode);
-    at = take_string(at, f->persona[0], sizeof f->persona[0]);
-    at = take_string(at, f->persona[1], sizeof f->persona[1]);
-    strftime(f->today, sizeof f->today, "%d %B %Y", localtime_r(&now, &day));
-    return at && strcmp(mode, "/think") == 0;
+    at = at ? strstr(at, "elif reasoning_mode") : NULL;
+    at = at ? strchr(at, '"') : NULL;
+    at = at ? take_string(at, mode, sizeof mode) : NULL;
+    for (int i = 0; i < 2; i++) {
+        at = at ? strchr(at, '"') : NULL;
+        at = at ? take_string(at, f->persona[i], sizeof f->persona[i]) : NULL;
+    }
+    if (!at || strcmp(mode, "/think") != 0) return false;
+    const char *tools = strstr(at, "tools"), *end = strstr(at, "{{- \"<|im_end|>\\n\"");
+    f->ends_system = end && (!tools || end < tools);
+    f->override = strstr(jinja, "/system_override");
+    if (strstr(jinja, "Today Date: ")) set_today(f, "%d %B %Y");
+    return true;
+}
+
+/* llama3: the date that the template has by default, which may be the day's. */
+static bool find_date(sol_chat_format *f, const char *jinja)
+{
+    static const char old[] = "26 Jul 2024";
+    if (strstr(jinja, "strftime_now(\"%d %b %Y\")"))
+        set_today(f, "%d %b %Y");
+    else if (strstr(jinja, old))
+        memcpy(f->today, old, sizeof old);
+    return f->today[0];
 }
 
 /* Is `text` a whole string of the template, between quotes of one kind? */
@@ -99,6 +130,13 @@ static bool has_string(const char *jinja, const char *text)
     return false;
 }
 
+/* qwen3: how a prompt ends. */
+static bool find_opening(sol_chat_format *f, const char *jinja)
+{
+    f->opens_thought = has_string(jinja, "<|im_start|>assistant\\n<think>\\n");
+    return f->opens_thought || strstr(jinja, "enable_thinking");
+}
+
 /* The row that says all that the template does; -1: none. */
 static int find_mistral_form(const char *jinja)
 {
@@ -107,43 +145,73 @@ static int find_mistral_form(const char *jinja)
                          : strstr(jinja, "loop.last and system_message") ? SYSTEM_LAST
                          : strstr(jinja, "system")                       ? SYSTEM_FIRST
                                                                          : SYSTEM_NONE;
+    bool trims = strstr(jinja, "|trim") || strstr(jinja, "| trim"),
+         blank = strstr(jinja, "eos_token + ' '");
     for (int i = 0; i < N_MISTRAL_FORMS; i++) {
         const struct mistral_form *f = &mistral_forms[i];
         if (has_string(jinja, f->open) && has_string(jinja, f->close) && f->system == place &&
-            f->trims == (strstr(jinja, "|trim") || strstr(jinja, "| trim")))
+            f->trims == trims && (f->after[0] == ' ') == blank)
             return i;
     }
     return -1;
 }
 
+static bool find_form(sol_chat_format *f, const char *jinja)
+{
+    f->form = find_mistral_form(jinja);
+    return f->form >= 0;
+}
+
+/* What the published templates of a format hold, and what holds none of them: signs of a template
+ * that writes more, or otherwise. Then what a template says by itself is looked for. */
+static const struct signs {
+    sol_chat_kind kind;
+    const char *has[4], *lacks[10];
+    bool (*find)(sol_chat_format *f, const char *jinja);
+} signs[] = {
+    {SOL_CHAT_QWEN3,
+     {"<|im_start|>", "index0 > ns.last_query_index %}", "loop.last or"},
+     {"bos_token", "trim", "'<think>\\n\\n' }}"}, /* Qwen 3.5; thoughts begun for the model */
+     find_opening},
+    {SOL_CHAT_SMOLLM3, {"<|im_start|>", "Knowledge Cutoff Date: June 2025"}, {0}, find_personas},
+    {SOL_CHAT_CHATML,
+     {"<|im_start|>", "<|im_end|>"},
+     {"think", "bos_token", "eos_token", "trim", "strip", "macro", "raise_exception",
+      "set system_message", "not loop.last"},
+     find_system},
+    {SOL_CHAT_LLAMA3,
+     {"<|start_header_id|>", "<|eot_id|>", "Cutting Knowledge Date: December 2023", "Today Date: "},
+     {"image"},
+     find_date},
+    {SOL_CHAT_LLAMA3,
+     {"<|start_header_id|>", "<|eot_id|>"},
+     {"Cutting Knowledge Date", "tool", "function", "raise_exception"},
+     NULL},
+    {SOL_CHAT_MISTRAL, {"[INST]", "[/INST]"}, {0}, find_form},
+};
+enum { N_SIGNS = sizeof signs / sizeof *signs };
+
+static bool fits(const struct signs *s, const char *jinja)
+{
+    bool all = true, any = false;
+    for (size_t i = 0; i < sizeof s->has / sizeof *s->has && s->has[i]; i++)
+        all = all && strstr(jinja, s->has[i]);
+    for (size_t i = 0; i < sizeof s->lacks / sizeof *s->lacks && s->lacks[i]; i++)
+        any = any || strstr(jinja, s->lacks[i]);
+    return all && !any;
+}
+
 sol_status sol_chat_format_of(sol_chat_format *f, const char *jinja, sol_err *err)
 {
-    bool im = strstr(jinja, "<|im_start|>"), thinks = strstr(jinja, "think");
-    *f = (sol_chat_format){0};
-    if (im && strstr(jinja, "last_query_index") && strstr(jinja, "enable_thinking") &&
-        !strstr(jinja, "|trim")) { /* Qwen 3.5 trims what is said */
-        f->kind = SOL_CHAT_QWEN3;
-    } else if (im && strstr(jinja, "Knowledge Cutoff Date: June 2025") &&
-               strstr(jinja, "/system_override") && find_personas(f, jinja)) {
-        f->kind = SOL_CHAT_SMOLLM3;
-    } else if (im && !thinks) {
-        f->kind = SOL_CHAT_CHATML;
-        f->tool_response = strstr(jinja, response_begin);
-        find_system(f, jinja);
-    } else if (strstr(jinja, "<|start_header_id|>") && strstr(jinja, "<|eot_id|>")) {
-        f->kind = SOL_CHAT_LLAMA3;
-        f->dated = strstr(jinja, "Cutting Knowledge Date: December 2023");
-    } else if (find_mistral_form(jinja) >= 0) {
-        f->kind = SOL_CHAT_MISTRAL;
-        f->form = find_mistral_form(jinja);
-    } else {
-        return sol_fail(
-            err, SOL_ERR_UNSUPPORTED,
-            "the chat template %016llx is none that is built in: --chat-format " SOL_CHAT_FORMATS
-            " says which format to use",
-            (unsigned long long)sol_fnv1a(SOL_FNV_START, jinja, strlen(jinja)));
+    for (const struct signs *s = signs; s < signs + N_SIGNS; s++) {
+        *f = (sol_chat_format){.kind = s->kind};
+        if (fits(s, jinja) && (!s->find || s->find(f, jinja))) return SOL_OK;
     }
-    return SOL_OK;
+    return sol_fail(
+        err, SOL_ERR_UNSUPPORTED,
+        "the chat template %016llx is none that is built in: --chat-format " SOL_CHAT_FORMATS
+        " says which format to use",
+        (unsigned long long)sol_fnv1a(SOL_FNV_START, jinja, strlen(jinja)));
 }
 
 sol_status sol_chat_format_for(sol_chat_format *f, const sol_tokenizer *t, const char *name,
@@ -283,10 +351,10 @@ static sol_status add_llama3(const renderer *r, const sol_chat_message *m, sol_e
 {
     bool answer = is_role(r, r->at, "assistant");
     sol_span said = strip(m->content, strlen(m->content), " \t\n\v\f\r", true, true);
-    if (r->f->dated && is_role(r, r->at, "tool"))
+    if (r->f->today[0] && is_role(r, r->at, "tool"))
         return sol_fail(err, SOL_ERR_FORMAT,
                         "message %zu: role tool: is not written in this format", r->at + 1);
-    bool headed = r->f->dated && r->at == 0 && is_role(r, 0, "system"); /* by add_head */
+    bool headed = r->f->today[0] && r->at == 0 && is_role(r, 0, "system"); /* by add_head */
     if (!headed)
         SOL_TRY(sol_text_add(&r->out->text, err, "<|start_header_id|>%s<|end_header_id|>\n\n",
                              m->role));
@@ -328,7 +396,7 @@ static sol_status add_mistral(const renderer *r, const sol_chat_message *m, sol_
     SOL_TRY(begin_answer(r->out, err));
     SOL_TRY(sol_text_add(&r->out->text, err, "%s%.*s</s>", f->answer, (int)said.n, said.at));
     end_answer(r->out);
-    return SOL_OK;
+    return sol_text_add(&r->out->text, err, "%s", f->after);
 }
 
 /* ---- smollm3 ---- */
@@ -366,24 +434,25 @@ static sol_status add_instructions(sol_text *out, const char *text, bool overrid
     return SOL_OK;
 }
 
-/* The system message is not ended, unless it overrides all of it. */
+/* A message that overrides all of the head is ended, others where the template says so. */
 static sol_status add_smollm3_head(renderer *r, sol_err *err)
 {
     const char *system = is_role(r, 0, "system") ? r->messages[0].content : "";
     sol_text *out = &r->out->text;
     r->thinks = !strstr(system, "/no_think");
     SOL_TRY(sol_text_add(out, err, "<|im_start|>system\n"));
-    if (strstr(system, "/system_override")) {
+    if (r->f->override && strstr(system, "/system_override")) {
         SOL_TRY(add_instructions(out, system, true, err));
         return sol_text_add(out, err, "<|im_end|>\n");
     }
-    SOL_TRY(sol_text_add(out, err,
-                         "## Metadata\n\nKnowledge Cutoff Date: June 2025\nToday Date: %s\n"
-                         "Reasoning Mode: %s\n\n## Custom Instructions\n\n",
-                         r->f->today, r->thinks ? "/think" : "/no_think"));
+    SOL_TRY(sol_text_add(out, err, "## Metadata\n\nKnowledge Cutoff Date: June 2025\n"));
+    if (r->f->today[0]) SOL_TRY(sol_text_add(out, err, "Today Date: %s\n", r->f->today));
+    SOL_TRY(sol_text_add(out, err, "Reasoning Mode: %s\n\n## Custom Instructions\n\n",
+                         r->thinks ? "/think" : "/no_think"));
     size_t from = out->n;
     SOL_TRY(add_instructions(out, system, false, err));
-    return sol_text_add(out, err, "%s", out->n > from ? "\n\n" : r->f->persona[!r->thinks]);
+    return sol_text_add(out, err, "%s%s", out->n > from ? "\n\n" : r->f->persona[!r->thinks],
+                        r->f->ends_system ? "<|im_end|>\n" : "");
 }
 
 /* What stands in front of all messages. */
@@ -397,11 +466,11 @@ static sol_status add_head(renderer *r, sol_err *err)
     if (f->kind == SOL_CHAT_SMOLLM3) return add_smollm3_head(r, err);
     if (f->kind != SOL_CHAT_LLAMA3) return SOL_OK;
     SOL_TRY(sol_text_add(out, err, "<|begin_of_text|>"));
-    if (!f->dated) return SOL_OK;
+    if (!f->today[0]) return SOL_OK;
     return sol_text_add(out, err,
                         "<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: "
-                        "December 2023\nToday Date: 26 Jul 2024\n\n%s",
-                        is_role(r, 0, "system") ? "" : "<|eot_id|>");
+                        "December 2023\nToday Date: %s\n\n%s",
+                        f->today, is_role(r, 0, "system") ? "" : "<|eot_id|>");
 }
 
 static sol_status add_message(const renderer *r, sol_err *err)
@@ -421,7 +490,9 @@ static sol_status add_open(const renderer *r, sol_err *err)
                             "<|start_header_id|>assistant<|end_header_id|>\n\n");
     bool empty_thought = r->f->kind == SOL_CHAT_SMOLLM3 && !r->thinks;
     return sol_text_add(&r->out->text, err, "<|im_start|>assistant\n%s",
-                        empty_thought ? no_thought : "");
+                        empty_thought         ? no_thought
+                        : r->f->opens_thought ? "<think>\n"
+                                              : "");
 }
 
 static sol_status check_role(const renderer *r, size_t i, sol_err *err)

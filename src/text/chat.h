@@ -2,10 +2,11 @@
  * are programs in Jinja; what those of five formats write is built in here:
  *
  *   chatml    <|im_start|>role, a line end, the content, <|im_end|>, a line end
- *   llama3    <|start_header_id|>role<|end_header_id|>, an empty line, the content, <|eot_id|>
+ *   llama3    <|start_header_id|>role<|end_header_id|>, an empty line, the content, <|eot_id|>;
+ *             from LLaMA 3.1 on below two dates in the system message
  *   qwen3     chatml, with thoughts before the last answer, and left out of earlier ones
  *   smollm3   chatml, below a system message of its own with today's date and the mode of thinking
- *   mistral   [INST] content [/INST] content</s>, in five forms that differ in blanks and in the
+ *   mistral   [INST] content [/INST] content</s>, in six forms that differ in blanks and in the
  * place of the system message; by name the first one that had a place for it
  *
  *     sol_chat_format f;
@@ -17,8 +18,10 @@
  *     if (st == SOL_OK) st = sol_chat_encode(encoder, &chat, &ids, err);
  *     sol_chat_text_free(&chat);
  *
- * A further format is a name and its marks in chat.c, the function that writes a message, the marks
- * of its published template in sol_chat_format_of, its Jinja in scripts/make_golden_chat.py. */
+ * A template is known by what it holds and what it does not (signs in chat.c), which
+ * scripts/compare_chat_templates.py tries on published ones. A further format is a name, its tokens
+ * and signs in chat.c, the function that writes a message, its Jinja in
+ * scripts/make_golden_chat.py. */
 #ifndef SOLERA_TEXT_CHAT_H
 #define SOLERA_TEXT_CHAT_H
 
@@ -43,11 +46,11 @@ typedef struct sol_chat_format {
     char system[512];      /* chatml: what the template says where no system message does, or "" */
     bool tool_response;    /* chatml: results of tools come as a user's, as in qwen3 */
     int form;              /* mistral: row of the table in chat.c; 0: by name */
-    char today[32];        /* smollm3: 29 November 2026 */
+    char today[32];        /* smollm3, llama3: the date of the system message; "": without one */
     char persona[2][2048]; /* smollm3: what the template says, thinking and not, where no system
                             * message does; "" by name */
-    bool dated; /* llama3: the system message begins with two dates, as from LLaMA 3.1 on;
-                 * today's is the one that the template has by default */
+    bool override, ends_system; /* smollm3: knows /system_override; ends its system message */
+    bool opens_thought; /* qwen3: a prompt ends in <think>, as of the models that always think */
 } sol_chat_format;
 
 /* SOL_ERR_USAGE lists the names. */
