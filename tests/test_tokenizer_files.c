@@ -202,6 +202,11 @@ START_TEST(hostile_json)
         {"{" MODEL "," BYTE_LEVEL ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":"
          "\"\\\\h\"},\"content\":\"\"}}",
          "'\\h' at byte 0 is not supported"},
+        {"{" MODEL "," BYTE_LEVEL ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":"
+         "\"x*$\"},\"content\":\"y\"}}",
+         "a Regex that matches an empty text"},
+        {"{" MODEL "," BYTE_LEVEL ",\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"\"}}",
+         "Prepend of an empty text"},
         {"{" MODEL "," BYTE_LEVEL ",\"decoder\":{\"type\":\"WordPiece\"}}", "decoder: 'WordPiece'"},
         {"{" MODEL ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Strip\","
          "\"content\":\" \",\"start\":1,\"stop\":0}]}}",
@@ -214,6 +219,13 @@ START_TEST(hostile_json)
         {"{" MODEL "," BYTE_LEVEL
          ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}}",
          "the text A not once"},
+        {"{" MODEL "," BYTE_LEVEL
+         ",\"post_processor\":{\"type\":\"Sequence\",\"processors\":[{\"type\":"
+         "\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\"}},"
+         "{\"Sequence\":{\"id\":\"A\"}}],\"special_tokens\":{\"x\":{\"ids\":[0]}}},"
+         "{\"type\":\"ByteLevel\"},{\"type\":\"RobertaProcessing\",\"cls\":[\"a\",0],"
+         "\"sep\":[\"b\",1]}]}}",
+         "'RobertaProcessing' behind a TemplateProcessing that adds tokens"},
         {"{" MODEL ",\"normalizer\":{\"type\":\"Strip\"},\"added_tokens\":[{\"content\":\" "
          "\",\"id\":3,\"normalized\":true}]}",
          "nothing is left of added token 3"},

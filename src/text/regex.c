@@ -141,13 +141,15 @@ static void put_category(translation *t, const char *name)
         }
 }
 
-/* What Oniguruma's \w takes. */
+/* What Oniguruma's \w takes. It asks its table of Latin-1, which has the small digits and the
+ * fractions, unless \w stands in a class. */
 static void put_word(translation *t)
 {
     static const char *const part[] = {"L", "M", "Nd", "Nl", "Pc"};
     for (size_t i = 0; i < sizeof part / sizeof *part; i++) put_category(t, part[i]);
-    put_text(t, "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{"
-                "1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}");
+    if (!t->in_class) put_text(t, "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}");
+    put_text(t,
+             "\\x{24B6}-\\x{24E9}\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}");
 }
 
 /* \p{Name}, \P{Name}, \p{^Name}. */
@@ -360,6 +362,13 @@ void sol_regex_free(sol_regex **rp)
     pcre2_code_free(r->extended);
     sol_free(r);
     *rp = NULL;
+}
+
+bool sol_regex_may_be_empty(const sol_regex *r)
+{
+    uint32_t yes = 0;
+    pcre2_pattern_info(r->code, PCRE2_INFO_MATCHEMPTY, &yes);
+    return yes;
 }
 
 /* ---- matching ---- */

@@ -14,6 +14,8 @@ typedef struct sol_regex sol_regex;
 /* The caller owns *r. What would match other texts than Oniguruma's is SOL_ERR_UNSUPPORTED. */
 sol_status sol_regex_create(sol_regex **r, const char *source, sol_err *err);
 void sol_regex_free(sol_regex **r);
+/* Whether a match may be empty. */
+bool sol_regex_may_be_empty(const sol_regex *r);
 
 /* Scratch memory of one thread. */
 typedef struct sol_regex_scratch sol_regex_scratch;

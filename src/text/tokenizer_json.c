@@ -242,6 +242,7 @@ static sol_status add_merges(loader *l, sol_err *err)
 typedef struct frame {
     int32_t head[SOL_TOK_MAX_TEMPLATE], tail[SOL_TOK_MAX_TEMPLATE];
     int n_head, n_tail;
+    bool parted; /* by a template: `tokenizers` takes it for several texts from then on */
 } frame;
 
 static sol_status frame_id(const loader *l, frame *f, bool behind, const json_t *id, sol_err *err)
@@ -302,8 +303,13 @@ static sol_status read_processor(const loader *l, const json_t *p, frame *f, int
         return SOL_OK;
     }
     frame outer = {0};
+    if (f->parted)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "'%.32s' behind a TemplateProcessing that adds tokens is not supported",
+                        type);
     if (strcmp(type, "TemplateProcessing") == 0) {
         SOL_TRY(read_template(l, p, &outer, err));
+        f->parted = outer.n_head + outer.n_tail > 0;
     } else if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0) {
         SOL_TRY(frame_id(l, &outer, false, json_array_get(json_object_get(p, "cls"), 1), err));
         SOL_TRY(frame_id(l, &outer, true, json_array_get(json_object_get(p, "sep"), 1), err));
@@ -501,6 +507,24 @@ static bool is_llama_2(const loader *l)
     return true;
 }
 
+/* In front of ByteLevel `tokenizers` doubles bytes or fails where a normalizer puts in a text for
+ * nothing, or nothing at all. */
+static sol_status check_byte_normalizer(const sol_tokenizer *t, sol_err *err)
+{
+    for (int i = 0; i < t->normalizer.n; i++) {
+        const sol_normal_step *s = &t->normalizer.step[i];
+        if (s->kind == SOL_NORMAL_PREPEND && !*s->content)
+            return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                            "normalizer: Prepend of an empty text in front of ByteLevel is not "
+                            "supported: take the step out");
+        if (s->kind == SOL_NORMAL_REPLACE && s->regex && sol_regex_may_be_empty(s->regex))
+            return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                            "normalizer: Replace of a Regex that matches an empty text, in front "
+                            "of ByteLevel, is not supported");
+    }
+    return SOL_OK;
+}
+
 /* Settles the kind and what it is that version 1 of the serialized form cannot hold. */
 static sol_status settle_kind(loader *l, bool byte_level, sol_err *err)
 {
@@ -519,6 +543,7 @@ static sol_status settle_kind(loader *l, bool byte_level, sol_err *err)
         if (!t->beyond) t->beyond = "a vocabulary of characters that is not used as LLaMA-2's is";
         return SOL_OK;
     }
+    SOL_TRY(check_byte_normalizer(t, err));
     bool lacks = lacks_a_byte(l);
     if (t->byte_fallback && lacks)
         return sol_fail(
