@@ -258,6 +258,16 @@ START_TEST(window_means_mistral)
         ck_assert_int_eq(c.model->config.sliding_window, i == 1 ? 32 : 0);
         sol_model_file_free(&c);
     }
+    write_with_count("llama.attention.sliding_window_pattern", 6); /* and no window */
+    ck_ok(import(err));
+    write_with_count("llama.attention.sliding_window", 32);
+    sol_free(bytes);
+    ck_ok(sol_file_read(file, &bytes, &n_bytes, err));
+    rename_key("fill");
+    write_with_counts("llama.attention.sliding_window_pattern", 1, 1);
+    ck_ok(import(err));
+    write_with_counts("llama.attention.sliding_window_pattern", 1, 0);
+    ck_fails(import(err), SOL_ERR_UNSUPPORTED, "llama.attention.sliding_window_pattern: ");
 }
 END_TEST
 

@@ -19,6 +19,7 @@ typedef enum key_want {
     ATTENTION_SCALE, /* 0, or 1 / sqrt(head_dim) */
     WINDOW,          /* 0, or no smaller than the context, or of a family that has windows */
     SILU,
+    WINDOW_LAYERS,   /* all, where there is a window */
     SCALING_TYPE,
     SCALING_FACTOR, /* ONE_OR_0, unless the type of the scaling says what it is for */
     LAYOUT
@@ -39,7 +40,7 @@ static const rule model_rules[] = {
     {"attention.layer_norm_rms_epsilon", ANYTHING},
     {"attention.scale", ATTENTION_SCALE},
     {"attention.sliding_window", WINDOW},
-    {"attention.sliding_window_pattern", ANYTHING}, /* of the window */
+    {"attention.sliding_window_pattern", WINDOW_LAYERS},
     {"attention.value_length", ANYTHING},
     {"block_count", ANYTHING},
     {"context_length", ANYTHING},
@@ -112,6 +113,7 @@ static bool satisfies(const sol_gguf *g, const sol_model_config *c, const sol_gg
                       key_want want)
 {
     double x;
+    int64_t every;
     char key[SOL_GGUF_KEY];
     switch (want) {
     case ANYTHING: return true;
@@ -128,6 +130,9 @@ static bool satisfies(const sol_gguf *g, const sol_model_config *c, const sol_gg
         return is_nothing(v) || c->sliding_window ||
                (sol_gguf_real(v, &x) && x >= (double)c->max_position_embeddings);
     case SILU: return is_text(v, "silu");
+    case WINDOW_LAYERS:
+        return c->sliding_window == 0 || is_nothing(v) ||
+               (sol_gguf_equal_integers(v, &every) && every == 1);
     case SCALING_TYPE: return is_text(v, "none") || is_text(v, "linear");
     case LAYOUT: return is_text(v, "") || is_text(v, "Meta AI original pth");
     case NOTHING: break;
