@@ -410,23 +410,28 @@ static sol_status read_rope(const char *path, const json_t *root, sol_model_conf
     return SOL_OK;
 }
 
+/* *id: -1, as some configurations say for none, where the vocabulary lacks it, too. */
 static sol_status get_id(const char *path, const char *key, const json_t *v, int64_t vocab_size,
-                         int64_t *id, sol_err *err)
+                         int64_t *id, int64_t *beyond, sol_err *err)
 {
     if (!get_whole(v, id)) return wrong(path, key, v, "a token id", err);
-    return *id < vocab_size ? SOL_OK : wrong(path, key, v, "an id in the vocabulary", err);
+    if (*id < vocab_size) return SOL_OK;
+    *beyond = *id;
+    *id = -1;
+    return SOL_OK;
 }
 
-static sol_status read_eos(const char *path, const json_t *root, sol_model_config *c, sol_err *err)
+static sol_status read_eos(const char *path, const json_t *root, sol_model_config *c,
+                           int64_t *beyond, sol_err *err)
 {
     static const char key[] = "eos_token_id";
     sol_model_config found = {.eos_token_id = -1};
     const json_t *v = json_object_get(root, key);
     size_t n = json_is_array(v) ? json_array_size(v) : v && !json_is_null(v);
     for (size_t i = 0; i < n; i++) {
-        int64_t id = -1; /* some configurations say -1 for none */
+        int64_t id = -1;
         const json_t *one = json_is_array(v) ? json_array_get(v, i) : v;
-        SOL_TRY(get_id(path, key, one, c->vocab_size, &id, err));
+        SOL_TRY(get_id(path, key, one, c->vocab_size, &id, beyond, err));
         sol_status st = sol_model_add_eos(&found, id, err);
         if (st != SOL_OK) return sol_err_prefix(err, st, "%s: %s", path, key);
     }
@@ -437,15 +442,17 @@ static sol_status read_eos(const char *path, const json_t *root, sol_model_confi
     return SOL_OK;
 }
 
-sol_status sol_hf_token_ids(const char *path, const json_t *root, sol_model_config *c, sol_err *err)
+sol_status sol_hf_token_ids(const char *path, const json_t *root, sol_model_config *c,
+                            int64_t *beyond, sol_err *err)
 {
     static const char key[] = "bos_token_id";
     const json_t *v = json_object_get(root, key);
     int64_t id = -1;
+    *beyond = -1;
     if (json_is_array(v)) v = json_array_get(v, 0);
-    if (v && !json_is_null(v)) SOL_TRY(get_id(path, key, v, c->vocab_size, &id, err));
+    if (v && !json_is_null(v)) SOL_TRY(get_id(path, key, v, c->vocab_size, &id, beyond, err));
     if (id >= 0) c->bos_token_id = id;
-    return read_eos(path, root, c, err);
+    return read_eos(path, root, c, beyond, err);
 }
 
 sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config *c,
@@ -475,7 +482,6 @@ sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config 
     SOL_TRY(read_window(path, root, f, c, err));
     SOL_TRY(read_nope(path, root, f, c, err));
     c->num_attention_heads = heads;
-    SOL_TRY(sol_hf_token_ids(path, root, c, err));
     sol_status st = sol_model_config_check(c, err);
     return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s", path);
 }

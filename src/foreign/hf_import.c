@@ -329,6 +329,20 @@ static sol_status read_rows(const sol_source *s, int param, const sol_param *p, 
     return SOL_OK;
 }
 
+/* The ids of config.json or generation_config.json, with a note about one that is left out. */
+static sol_status read_token_ids(sol_source *s, const char *path, const json_t *root, sol_err *err)
+{
+    int64_t beyond;
+    char note[160];
+    SOL_TRY(sol_hf_token_ids(path, root, &s->config, &beyond, err));
+    if (beyond < 0) return SOL_OK;
+    snprintf(note, sizeof note,
+             "BOS or EOS has the id %lld, which the vocabulary of %lld lacks: it is left out",
+             (long long)beyond, (long long)s->config.vocab_size);
+    sol_source_note(s, note);
+    return SOL_OK;
+}
+
 /* generation_config.json knows better than config.json which tokens end a text: `generate` of
  * transformers asks it first. Where it names none, those of config.json stay, which transformers
  * then leaves to the caller. */
@@ -340,7 +354,7 @@ static sol_status read_generation(sol_source *s, sol_err *err)
     if (st != SOL_OK || !sol_file_exists(path)) return st;
     st = sol_hf_read_json(path, MAX_JSON, &root, err);
     if (st != SOL_OK) return st;
-    st = sol_hf_token_ids(path, root, &s->config, err);
+    st = read_token_ids(s, path, root, err);
     char *text = json_dumps(root, JSON_SORT_KEYS | JSON_REAL_PRECISION(17));
     if (st == SOL_OK && text) st = sol_copy_string(&s->generation, text, strlen(text), err);
     free(text);
@@ -414,6 +428,7 @@ static sol_status read_config(sol_source *s, sol_err *err)
     SOL_TRY(join(path, s->path, "config.json", err));
     SOL_TRY(sol_hf_read_json(path, MAX_JSON, &root, err));
     sol_status st = sol_hf_config(path, root, &s->config, &note, err);
+    if (st == SOL_OK) st = read_token_ids(s, path, root, err);
     if (st == SOL_OK) st = sol_origin_of_folder(s, root, err);
     json_decref(root);
     if (st != SOL_OK) return st;
