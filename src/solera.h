@@ -127,6 +127,7 @@
 
 /* calib: a ternary start without end-to-end training. */
 #include "calib/calib.h"
+#include "calib/sub_norms.h"
 
 /* study: measures of weight trapping, their recorder and report. */
 #include "study/measures.h"

@@ -126,7 +126,8 @@ START_TEST(optional_parameters)
         sol_model *m;
         ck_ok(sol_model_create(&m, &c, SOL_F32, err));
         sol_model_init_random(NULL, m, 1);
-        ck_assert_int_eq(m->n_block, 9 + (flags & 1 ? 3 : 0) + (flags & 2 ? 2 : 0) + (flags & 4 ? 2 : 0));
+        ck_assert_int_eq(m->n_block,
+                         9 + (flags & 1 ? 3 : 0) + (flags & 2 ? 2 : 0) + (flags & 4 ? 2 : 0));
         ck_assert_ptr_null(sol_model_by_role(m, -1, SOL_ROLE_HEAD));
         ck_assert_ptr_eq(sol_model_head(m), sol_model_embedding(m));
         for (int i = 0; i < 7; i++) {

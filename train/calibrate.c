@@ -303,6 +303,7 @@ static sol_status calibrate(calibration *k, sol_ctx *ctx, sol_model *m, sol_cali
     sol_quant_spec spec;
     sol_err why = {0};
     char took[32];
+    o.added_norms = r->added_norms;
     SOL_TRY(sol_config_quant(k->config, &spec, err));
     SOL_TRY(prepare(k, r->data->digest, err));
     sol_status st = sol_calib_create(calib, ctx, m, &spec, &o, &r->data->mix, &why);

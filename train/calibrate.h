@@ -17,7 +17,8 @@ typedef struct sol_job_calibration {
     sol_calib_report *block;  /* [n]; owned */
     double *took;             /* [n] seconds of each block, in whichever process; owned */
     int64_t n;
-    double seconds; /* of all blocks */
+    bool added_norms; /* those before o_proj and down_proj are the job's (job_norms.h) */
+    double seconds;   /* of all blocks */
 } sol_job_calibration;
 
 /* Can this quantizer be calibrated, and are there enough data, which `key` named? data NULL: these

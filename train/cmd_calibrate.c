@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "calibrate.h"
+#include "job_norms.h"
 #include "output.h"
 
 struct args {
@@ -83,6 +84,7 @@ typedef struct calibrate_job {
     const sol_config *config;
     sol_run_dir dir;
     sol_model_file model;
+    sol_job_norms norms;
     sol_job_data train;
     sol_job_calibration result;
     char *yaml;
@@ -126,6 +128,7 @@ static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool 
     SOL_TRY(sol_run_dir_open(&j->dir, c->run.dir, resume, err));
     SOL_TRY(refuse_training(j, err));
     SOL_TRY(sol_job_open_model(ctx, c, &j->model, err));
+    SOL_TRY(sol_job_add_norms(c, j->model.model, &j->norms, err));
     SOL_TRY(sol_config_quant(c, &j->model.quant, err));
     SOL_TRY(sol_job_check_quant(c, j->model.model, &j->model.quant, err));
     SOL_TRY(sol_config_write(c, &j->yaml, err));
@@ -147,6 +150,7 @@ static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool 
 static void close_job(sol_program *p, calibrate_job *j)
 {
     sol_job_calibration_free(&j->result);
+    sol_job_free_norms(&j->norms);
     sol_job_close_data(&j->train);
     sol_model_file_free(&j->model);
     sol_free(j->yaml);
@@ -161,6 +165,10 @@ static sol_status calibrate(sol_program *p, const struct args *args, calibrate_j
     if (args->out) SOL_TRY(sol_output_check(args->out, SOL_OUTPUT_MODEL, args->force, err));
     SOL_TRY(sol_program_ctx(p, &ctx, err));
     SOL_TRY(open_job(p, j, ctx, args->resume, err));
+    SOL_TRY(sol_job_fit_norms(&j->norms, ctx, j->config, j->result.key, j->result.data,
+                              j->model.model, err));
+    sol_job_log_norms(&j->norms, &p->log);
+    j->result.added_norms = j->norms.added;
     SOL_TRY(sol_job_calibrate(&j->result, p, ctx, j->config, &j->dir, j->model.model, err));
     sol_run_dir_file(&j->dir, "calibrated.h5", path);
     const char *out = args->out ? args->out : path;

@@ -6,6 +6,7 @@
 
 #include "calibrate.h"
 #include "foreign/export.h"
+#include "job_norms.h"
 #include "job_teacher.h"
 #include "run_dir.h"
 #include "speed.h"
@@ -173,16 +174,20 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
 
 /* Before the training, and so beside all of it but an evaluation. */
 static sol_status plan_calibration(const sol_config *c, const sol_model *m,
-                                   const sol_quant_spec *spec, sol_ctx *ctx, sol_plan *plan,
-                                   estimate *e, sol_err *err)
+                                   const sol_quant_spec *spec, bool adds_norms, sol_ctx *ctx,
+                                   sol_plan *plan, estimate *e, sol_err *err)
 {
     sol_calib_opts o = sol_config_calib(c);
-    size_t bytes = 0, evaluation = c->train.eval_every > 0 ? evaluation_bytes(c, m, spec) : 0;
+    size_t bytes = 0, model = (size_t)m->n_elements * sol_dtype_size(m->dtype),
+           evaluation = c->train.eval_every > 0 ? evaluation_bytes(c, m, spec) : 0;
     sol_calib_work rates;
     sol_err why = {0};
     if (!c->calibrate.enabled) return SOL_OK;
+    o.added_norms = adds_norms;
     sol_status st = sol_calib_bytes(m, spec, &o, sol_pool_threads(ctx->pool), &bytes, &why);
     if (st != SOL_OK) return sol_job_blame(c, "quant.method", st, &why, err);
+    /* A model that gets norms is copied. */
+    if (adds_norms && model > bytes) bytes = model;
     e->calibrate_bytes =
         bytes + plan->row[0].bytes +
         plan->row[1].bytes; /* the program and the model, as plan_memory has them */
@@ -248,6 +253,7 @@ typedef struct opened {
     sol_run_dir dir;
     sol_job_cut cut;
     sol_model_config model_config;
+    bool adds_norms; /* job_norms.h */
     sol_tokenizer *tokenizer;
     sol_model *model;
     sol_quant_spec quant;
@@ -417,6 +423,8 @@ static sol_status open_job(opened *j, sol_plan *plan, sol_err *err)
                      c->run.dir);
     SOL_TRY(sol_job_cut_step(c, j->ranks, &j->cut, err));
     SOL_TRY(sol_job_model_header(c, &j->model_config, &j->tokenizer, err));
+    j->adds_norms = sol_job_adds_norms(c, &j->model_config);
+    if (j->adds_norms) sol_family_add_sub_norms(&j->model_config);
     SOL_TRY(sol_model_describe(&j->model, &j->model_config, sol_config_param_dtype(c), err));
     SOL_TRY(sol_job_check_quant(c, j->model, &j->quant, err));
     SOL_TRY(sol_product_once(j->ctx, c->train.compute, err));
@@ -486,7 +494,8 @@ static sol_status plan_job(sol_program *p, const sol_config *c, const struct arg
     if (st == SOL_OK) st = open_job(&j, &plan, err);
     if (st == SOL_OK && !e.elsewhere)
         st = sol_product_rate(j.ctx, c->train.compute, &e.gemm_rate, err);
-    if (st == SOL_OK) st = plan_calibration(c, j.model, &j.quant, j.ctx, &plan, &e, err);
+    if (st == SOL_OK)
+        st = plan_calibration(c, j.model, &j.quant, j.adds_norms, j.ctx, &plan, &e, err);
     if (st == SOL_OK) {
         count_weights(j.model, &j.quant, &e);
         e.tokens = c->train.batch * c->train.seq * c->train.accumulate;

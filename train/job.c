@@ -77,6 +77,7 @@ static sol_status random_config(const sol_config *c, sol_model_config *m, sol_to
         return sol_config_fail(c, "model.tokenizer", err,
                                "%s has %lld tokens, the shape '%s' only %lld", c->model.tokenizer,
                                (long long)n, sol_config_random_shape(c), (long long)m->vocab_size);
+    if (c->model.sub_norm) sol_family_add_sub_norms(m);
     m->bos_token_id = sol_tokenizer_bos(*t);
     m->eos_token_id = sol_tokenizer_eos(*t);
     return SOL_OK;

@@ -150,8 +150,8 @@ sol_status sol_trainer_step(sol_trainer *t, sol_step_record *r, sol_err *err);
 /* trainer_eval.c. Losses and tasks of the model as it is, into *r; the best step so far. */
 sol_status sol_trainer_evaluate(sol_trainer *t, sol_step_record *r, sol_err *err);
 /* Before step 1: the loss of the trained model that the run starts from, in full precision, for the
- * log and the model card. */
-sol_status sol_trainer_measure_start(sol_trainer *t, sol_err *err);
+ * log and the model card; where the run added norms to it, without them, and then with them. */
+sol_status sol_trainer_measure_start(sol_trainer *t, bool added_norms, sol_err *err);
 
 /* trainer_watch.c. Opens and closes what the next two write; a text of the model at lambda 0, of at
  * most SOL_SAMPLE_TOKENS tokens, into *r; *r into the event file. */

@@ -104,20 +104,33 @@ static sol_status evaluate_packed(sol_trainer *t, sol_step_record *r, sol_err *e
     return st;
 }
 
-sol_status sol_trainer_measure_start(sol_trainer *t, sol_err *err)
+/* The loss of m in full precision. */
+static sol_status measure_full(sol_trainer *t, const sol_model *m, double *loss, sol_err *err)
 {
     sol_net *net = NULL;
-    bool has = false;
-    double loss = 0;
-    if (t->config->train.eval_every == 0 || !t->quant.method || sol_config_random_shape(t->config))
-        return SOL_OK;
-    sol_status st = sol_net_from_model(&net, t->ctx, t->model, t->tokenizer, NULL, NULL, err);
-    if (st == SOL_OK) st = measure(t, net, &has, &loss, err);
+    bool has;
+    sol_status st = sol_net_from_model(&net, t->ctx, m, t->tokenizer, NULL, NULL, err);
+    if (st == SOL_OK) st = measure(t, net, &has, loss, err);
     sol_net_free(&net);
     sol_live_clear(t->program);
-    if (st != SOL_OK || !isfinite(loss)) return st;
+    return st;
+}
+
+sol_status sol_trainer_measure_start(sol_trainer *t, bool added_norms, sol_err *err)
+{
+    sol_model plain = *t->model;
+    double loss;
+    if (t->config->train.eval_every == 0 || sol_config_random_shape(t->config)) return SOL_OK;
+    if (!t->quant.method && !added_norms) return SOL_OK;
+    if (added_norms) plain = sol_model_without_sub_norms(t->model);
+    SOL_TRY(measure_full(t, &plain, &loss, err));
+    if (!isfinite(loss)) return SOL_OK;
     t->full_loss = loss;
     sol_log_line(&t->program->log, SOL_LOG_INFO, "full precision, before step 1: eval %.4f", loss);
+    if (!added_norms) return SOL_OK;
+    SOL_TRY(measure_full(t, t->model, &loss, err));
+    sol_log_line(&t->program->log, SOL_LOG_INFO,
+                 "full precision with norms before o_proj and down_proj: eval %.4f", loss);
     return SOL_OK;
 }
 

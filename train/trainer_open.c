@@ -2,6 +2,7 @@
  * cmd_train.c calls it before the loop. */
 #include "base/num.h"
 #include "calibrate.h"
+#include "job_norms.h"
 #include "speed.h"
 #include "trainer.h"
 
@@ -14,6 +15,7 @@ typedef struct opening {
     sol_config *config;
     bool resume;
     sol_checkpoint from; /* of a resume; what the trainer took out of it is NULL. Zero: a new run */
+    sol_job_norms norms;
     sol_job_calibration calibration;
 } opening;
 
@@ -71,8 +73,9 @@ static sol_status write_documents(const sol_tokenizer *tokenizer, const sol_toke
 
 /* The training text of data.source self: sampled once from the model the run starts with, then a
  * dataset like any other. */
-static sol_status sample_self(sol_trainer *t, const char *path, sol_err *err)
+static sol_status sample_self(sol_trainer *t, bool added_norms, const char *path, sol_err *err)
 {
+    sol_model plain = added_norms ? sol_model_without_sub_norms(t->model) : *t->model;
     sol_net *net = NULL;
     sol_self_data data = {0};
     sol_self_opts o = sol_job_self(t->config);
@@ -81,7 +84,7 @@ static sol_status sample_self(sol_trainer *t, const char *path, sol_err *err)
     char duration[32];
     sol_log_line(&t->program->log, SOL_LOG_INFO,
                  "sampling %" PRId64 " tokens of training text from the model", o.n_tokens);
-    sol_status st = sol_net_from_model(&net, t->ctx, t->model, t->tokenizer, NULL, NULL, err);
+    sol_status st = sol_net_from_model(&net, t->ctx, &plain, t->tokenizer, NULL, NULL, err);
     if (st == SOL_OK) st = sol_self_data_sample(net, &o, &data, err);
     sol_live_clear(t->program);
     if (st == SOL_OK) st = write_documents(t->tokenizer, &data.tokens, path, err);
@@ -109,14 +112,16 @@ static sol_status compare_data(const sol_trainer *t, const sol_run_state *was, s
 /* Datasets that are made (from the model, from text files) lie in the run directory, so that a
  * resume finds them: the training data once a checkpoint knows them, the evaluation data as long as
  * the job names the same file. */
-static sol_status open_train_data(sol_trainer *t, const sol_run_state *was, sol_err *err)
+static sol_status open_train_data(sol_trainer *t, const opening *o, sol_err *err)
 {
+    const sol_run_state *was = &o->from.state;
     const sol_config *c = t->config;
     bool self = c->data.source == SOL_DATA_SELF, made = !sol_trainer_writes(t);
     bool keep = made || t->dir.has_run;
     char path[SOL_PATH_MAX];
     sol_run_dir_file(&t->dir, self ? "tokens-self.h5" : "tokens-train.h5", path);
-    if (self && !(keep && sol_file_exists(path))) SOL_TRY(sample_self(t, path, err));
+    if (self && !(keep && sol_file_exists(path)))
+        SOL_TRY(sample_self(t, o->norms.added, path, err));
     sol_sources sampled = sol_one_source(path);
     SOL_TRY(sol_job_open_data(t->program, c, self ? "data.source" : "data.train",
                               self ? &sampled : c->data.train, path,
@@ -344,8 +349,9 @@ static void take_state(sol_trainer *t, sol_checkpoint *from)
     t->ema_loss = from->state.ema_loss;
 }
 
-/* The state of a new run: the model of model.init, with what its quantizer learns. */
-static sol_status start_state(sol_trainer *t, sol_err *err)
+/* The state of a new run: the model of model.init, with norms that the job adds, and what its
+ * quantizer learns. */
+static sol_status start_state(sol_trainer *t, opening *o, sol_err *err)
 {
     sol_model_file file;
     sol_status st = sol_job_open_model(t->ctx, t->config, &file, err);
@@ -353,6 +359,7 @@ static sol_status start_state(sol_trainer *t, sol_err *err)
     t->tokenizer = file.tokenizer;
     t->best_eval_loss = INFINITY;
     SOL_TRY(st);
+    SOL_TRY(sol_job_add_norms(t->config, t->model, &o->norms, err));
     SOL_TRY(sol_job_check_quant(t->config, t->model, &t->quant, err));
     SOL_TRY(sol_model_add_learned(t->model, &t->quant, err));
     sol_model_start_learned(t->ctx, t->model, &t->quant);
@@ -374,7 +381,7 @@ static sol_status open_state(sol_trainer *t, opening *o, sol_err *err)
     SOL_TRY(sol_job_cut_step(c, sol_dist_size(t->dist), &t->cut, err));
     SOL_TRY(sol_config_write(c, &t->config_yaml, err));
     SOL_TRY(sol_config_digest(c, &t->config_digest, err));
-    if (!found) return start_state(t, err);
+    if (!found) return start_state(t, o, err);
     take_state(t, from);
     return sol_job_check_quant(c, t->model, &t->quant, err);
 }
@@ -458,10 +465,15 @@ static bool calibrates(const sol_trainer *t)
     return t->config->calibrate.enabled && t->saved_step < 0;
 }
 
+static const char *train_key(const sol_trainer *t)
+{
+    return t->config->data.source == SOL_DATA_SELF ? "data.source" : "data.train";
+}
+
 /* On rank 0, which calibrates for all. */
 static sol_status open_calibration(sol_trainer *t, sol_job_calibration *r, sol_err *err)
 {
-    const char *key = t->config->data.source == SOL_DATA_SELF ? "data.source" : "data.train";
+    const char *key = train_key(t);
     if (!calibrates(t) || !sol_trainer_writes(t)) return SOL_OK;
     return sol_job_calibration_open(r, t->program, t->config, &t->dir, t->model, t->tokenizer, key,
                                     &t->train, err);
@@ -566,8 +578,10 @@ static sol_status claim_dir(sol_trainer *t, opening *o, sol_err *err)
 
 static sol_status open_data(sol_trainer *t, opening *o, sol_err *err)
 {
-    SOL_TRY(open_train_data(t, &o->from.state, err));
-    return open_calibration(t, &o->calibration, err);
+    SOL_TRY(open_train_data(t, o, err));
+    SOL_TRY(open_calibration(t, &o->calibration, err));
+    o->calibration.added_norms = o->norms.added;
+    return SOL_OK;
 }
 
 static sol_status open_computation(sol_trainer *t, opening *o, sol_err *err)
@@ -591,13 +605,21 @@ static sol_status begin_run(sol_trainer *t, opening *o, sol_err *err)
     /* What a process that was killed after its checkpoint left. */
     if (t->dir.has_run) SOL_TRY(sol_trainer_prune(t, err));
     log_start(t);
+    sol_job_log_norms(&o->norms, &t->program->log);
     return SOL_OK;
 }
 
 static sol_status measure_start(sol_trainer *t, opening *o, sol_err *err)
 {
-    (void)o;
-    return sol_trainer_measure_start(t, err);
+    return sol_trainer_measure_start(t, o->norms.added, err);
+}
+
+/* Weights of norms that were added, from the text of the calibration where there is one. */
+static sol_status fit_norms(sol_trainer *t, opening *o, sol_err *err)
+{
+    bool own = calibrates(t);
+    return sol_job_fit_norms(&o->norms, t->ctx, t->config, own ? o->calibration.key : train_key(t),
+                             own ? o->calibration.data : &t->train, t->model, err);
 }
 
 static sol_status calibrate(sol_trainer *t, opening *o, sol_err *err)
@@ -606,12 +628,11 @@ static sol_status calibrate(sol_trainer *t, opening *o, sol_err *err)
                              err);
 }
 
-/* Rank 0 calibrates and sends what it has made of the model. */
-static sol_status calibrate_first(sol_trainer *t, opening *o, sol_err *err)
+/* What rank 0 makes of the model of a new run, for all. */
+static sol_status change_model(open_fn fn, sol_trainer *t, opening *o, sol_err *err)
 {
     size_t bytes = (size_t)t->model->n_elements * sol_dtype_size(t->model->dtype);
-    if (!calibrates(t)) return SOL_OK;
-    SOL_TRY(on_first(calibrate, t, o, err));
+    SOL_TRY(on_first(fn, t, o, err));
     return sol_dist_broadcast(t->dist, t->model->data, bytes, err);
 }
 
@@ -628,6 +649,7 @@ static sol_status open_all(sol_trainer *t, opening *o, sol_err *err)
     SOL_TRY(on_first(claim_dir, t, o, err));
     /* All that a run may still be refused for. */
     SOL_TRY(first_then_others(open_data, t, o, err));
+    if (o->norms.added) SOL_TRY(change_model(fit_norms, t, o, err));
     SOL_TRY(on_all(open_lanes, t, o, err));
     SOL_TRY(on_all(open_computation, t, o, err));
     SOL_TRY(on_first(open_study, t, o, err));
@@ -636,7 +658,7 @@ static sol_status open_all(sol_trainer *t, opening *o, sol_err *err)
     SOL_TRY(on_first(begin_run, t, o, err));
     if (t->saved_step < 0) SOL_TRY(on_first(measure_start, t, o, err));
     SOL_TRY(sol_trainer_compare_threads(t, err));
-    SOL_TRY(calibrate_first(t, o, err));
+    if (calibrates(t)) SOL_TRY(change_model(calibrate, t, o, err));
     sol_dist_set_timeout(t->dist, (double)t->config->dist.timeout);
     return measure_speed(t, err);
 }
@@ -660,6 +682,7 @@ sol_status sol_trainer_open(sol_trainer **out, sol_program *p, sol_config *c, bo
     if (st == SOL_OK) st = open_all(t, &o, err);
     sol_checkpoint_free(&o.from);
     sol_job_calibration_free(&o.calibration);
+    sol_job_free_norms(&o.norms);
     if (st != SOL_OK) sol_trainer_free(&t);
     *out = t;
     return st;

@@ -26,6 +26,7 @@ struct sol_calib {
     sol_calib_opts opts;
     sol_model *original, *latent,
         *effective;           /* one block each: W, the latent weights, what they quantize to */
+    sol_model_config wanted;  /* of the block whose outputs are wanted */
     float *x_fp, *x_q, *x_in; /* [n T, C]: the streams; x_in: x_q as it entered the block */
     int32_t *doc_start;       /* [n T] */
     sol_stage fp[SOL_STAGES], q[SOL_STAGES]; /* over `original` and over `effective` */
@@ -496,10 +497,10 @@ static sol_status make_stages(sol_calib *c, sol_err *err)
 {
     for (int i = 0; i < SOL_STAGES; i++) {
         sol_stage_kind kind = (sol_stage_kind)i;
-        SOL_TRY(sol_stage_create(&c->fp[i], kind, c->ctx, c->original, c->chunk, c->opts.seq,
-                                 c->opts.compute, err));
-        SOL_TRY(sol_stage_create(&c->q[i], kind, c->ctx, c->effective, c->chunk, c->opts.seq,
-                                 c->opts.compute, err));
+        SOL_TRY(sol_stage_create(&c->fp[i], kind, c->ctx, c->original, &c->wanted, c->chunk,
+                                 c->opts.seq, c->opts.compute, err));
+        SOL_TRY(sol_stage_create(&c->q[i], kind, c->ctx, c->effective, &c->effective->config,
+                                 c->chunk, c->opts.seq, c->opts.compute, err));
     }
     return SOL_OK;
 }
@@ -538,6 +539,8 @@ sol_status sol_calib_create(sol_calib **out, sol_ctx *ctx, sol_model *m, const s
     c->spec = *spec;
     c->opts = *o;
     c->chunk = sol_calib_chunk_windows(o);
+    c->wanted = one;
+    c->wanted.sub_norm = one.sub_norm && !o->added_norms;
     st = sol_model_create(&c->original, &one, SOL_F32, err);
     if (st == SOL_OK) st = sol_model_create(&c->latent, &one, SOL_F32, err);
     if (st == SOL_OK) st = sol_model_create(&c->effective, &one, SOL_F32, err);

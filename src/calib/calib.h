@@ -61,6 +61,8 @@ typedef struct sol_calib_opts {
     double lr;            /* its peak, as a share of the root mean square of the block's
                            * weights */
     bool norms;           /* train the block's norms too */
+    bool added_norms;     /* the model was without its norms before o and down (sub_norms.h): the
+                           * full-precision blocks, whose outputs are wanted, run without them */
     sol_calib_latent latent;
 } sol_calib_opts;
 

@@ -81,12 +81,14 @@ static sol_status tape_bytes(const sol_model *block, const sol_quant_spec *spec,
                              const sol_calib_opts *o, size_t *bytes, sol_err *err)
 {
     sol_plan plan = {0};
-    for (int i = 0; i < SOL_STAGES; i++) {
+    sol_model_config wanted = block->config;
+    wanted.sub_norm = wanted.sub_norm && !o->added_norms;
+    for (int i = 0; i < 2 * SOL_STAGES; i++) { /* over original and over effective weights */
         sol_stage s;
-        SOL_TRY(sol_stage_create(&s, (sol_stage_kind)i, NULL, block, sol_calib_chunk_windows(o),
+        SOL_TRY(sol_stage_create(&s, (sol_stage_kind)(i / 2), NULL, block,
+                                 i % 2 ? &block->config : &wanted, sol_calib_chunk_windows(o),
                                  o->seq, o->compute, err));
         sol_tape_report(s.tape, &plan);
-        sol_tape_report(s.tape, &plan); /* over the original and over the effective weights */
         sol_stage_free(&s);
     }
     if (o->steps > 0) {

@@ -24,8 +24,8 @@ static sol_var record(const sol_block *b, sol_stage_kind kind, sol_var x)
 }
 
 sol_status sol_stage_create(sol_stage *s, sol_stage_kind kind, const sol_ctx *ctx,
-                            const sol_model *weights, int64_t batch, int64_t seq, sol_dtype compute,
-                            sol_err *err)
+                            const sol_model *weights, const sol_model_config *config, int64_t batch,
+                            int64_t seq, sol_dtype compute, sol_err *err)
 {
     *s = (sol_stage){.weights = weights};
     sol_tape_opts o = {.no_grad = true};
@@ -33,7 +33,7 @@ sol_status sol_stage_create(sol_stage *s, sol_stage_kind kind, const sol_ctx *ct
     if (st != SOL_OK) return st;
     sol_block_inputs_record(&s->in, s->tape, batch, seq);
     s->block = (sol_block){.t = s->tape,
-                           .config = &weights->config,
+                           .config = config,
                            .in = &s->in,
                            .compute = compute,
                            .weight = weight,
@@ -66,8 +66,9 @@ const void *sol_stage_run(sol_stage *s, const float *x, const int32_t *doc_start
     return sol_tape_data(s->tape, s->out);
 }
 
-void sol_stage_project(const sol_ctx *ctx, const sol_model *block, sol_role which, sol_dtype compute,
-                       const void *x, int64_t n, float beta, float *y, int64_t ldy, void *scratch)
+void sol_stage_project(const sol_ctx *ctx, const sol_model *block, sol_role which,
+                       sol_dtype compute, const void *x, int64_t n, float beta, float *y,
+                       int64_t ldy, void *scratch)
 {
     const sol_param *p = sol_model_by_role(block, 0, which);
     bool bf16 = compute == SOL_BF16;

@@ -151,7 +151,7 @@ static void sub_norm_rows(const sol_net *net, int64_t layer, sol_role role, int6
     const float *norm = net->layers[layer].vector[role];
     int64_t width = sol_dim_size(&net->config, sol_param_rows[role].cols);
     row_args a = {.net = net, .norm = norm, .width = width, .x = x, .y = x};
-    if (norm) sol_pool_run(net->ctx->pool, n, norm_tile, &a);
+    if (net->config.sub_norm) sol_pool_run(net->ctx->pool, n, norm_tile, &a);
 }
 
 /* x += h */

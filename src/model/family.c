@@ -95,6 +95,14 @@ sol_status sol_family_check(const sol_model_config *c, sol_err *err)
     return SOL_OK;
 }
 
+void sol_family_add_sub_norms(sol_model_config *c)
+{
+    sol_family was = c->family;
+    c->sub_norm = true;
+    c->family = SOL_FAMILY_BITNET;
+    if (sol_family_check(c, NULL) != SOL_OK) c->family = was;
+}
+
 sol_status sol_family_refuse(const char *path, const char *key, const char *name, sol_err *err)
 {
     static const char ours[] =

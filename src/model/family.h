@@ -57,6 +57,9 @@ const sol_family_row *sol_family_of_gguf(const char *architecture);
 const sol_family_row *sol_family_of(const sol_model_config *c);
 /* Sets the family, and what all its models have. */
 void sol_family_apply(const sol_family_row *f, sol_model_config *c);
+/* Gives it norms before o and down; a model that then has all that those of bitnet have becomes one
+ * of this family, which other programs know them by. */
+void sol_family_add_sub_norms(sol_model_config *c);
 /* Whether the models of its family have all that c has, and nothing that c lacks:
  * SOL_ERR_UNSUPPORTED names what they do not. */
 sol_status sol_family_check(const sol_model_config *c, sol_err *err);

@@ -92,6 +92,38 @@ sol_status sol_model_create(sol_model **out, const sol_model_config *c, sol_dtyp
     return st;
 }
 
+sol_status sol_model_add_sub_norms(sol_model *m, sol_err *err)
+{
+    sol_model_config c = m->config;
+    sol_model *wide;
+    if (c.sub_norm) return SOL_OK;
+    sol_family_add_sub_norms(&c);
+    SOL_TRY(m->data ? sol_model_create(&wide, &c, m->dtype, err)
+                    : sol_model_describe(&wide, &c, m->dtype, err));
+    for (int i = 0; i < wide->n_params; i++) {
+        const sol_param *to = &wide->params[i], *from = sol_model_by_role(m, to->layer, to->role);
+        if (!m->data) break;
+        void *at = sol_model_at(wide, to);
+        if (from)
+            memcpy(at, sol_model_at(m, from),
+                   (size_t)sol_param_count(to) * sol_dtype_size(m->dtype));
+        else
+            sol_param_init_random(NULL, wide, i, 0, 0, sol_param_count(to), m->dtype, at);
+    }
+    sol_model was = *m;
+    *m = *wide;
+    *wide = was;
+    sol_model_free(&wide);
+    return SOL_OK;
+}
+
+sol_model sol_model_without_sub_norms(const sol_model *m)
+{
+    sol_model plain = *m;
+    plain.config.sub_norm = false;
+    return plain;
+}
+
 void sol_model_free(sol_model **m)
 {
     if (!*m) return;

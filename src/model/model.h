@@ -192,6 +192,14 @@ void sol_model_init_random(const sol_ctx *ctx, sol_model *m, uint64_t seed);
 void sol_param_init_random(const sol_ctx *ctx, const sol_model *m, int index, uint64_t seed,
                            int64_t first, int64_t n, sol_dtype dtype, void *out);
 
+/* Gives a model, or a table, norms before o and down (sub_norm), all of weight 1; one that has them
+ * stays as it is. It moves the flat block, as does sol_model_add_learned, which comes after it.
+ * SOL_ERR_NOMEM: for a second copy of the weights, which exists as long as it copies; the model is
+ * as it was. calib/sub_norms.h gives them weights that keep what the model computes. */
+sol_status sol_model_add_sub_norms(sol_model *m, sol_err *err);
+/* The same weights without these norms, for what only reads them: borrows the memory of m. */
+sol_model sol_model_without_sub_norms(const sol_model *m);
+
 /* The parameters that spec's method learns (lsq, seq, dlt): [scale count, 1] each, named
  * "<layer>.quant_step" and the like; optimizer and checkpoints treat them as any other. _add
  * replaces the learned parameters of m by those of spec, all 0; spec NULL, or a method that learns
