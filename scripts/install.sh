@@ -14,10 +14,13 @@ list=$root$data/installed
 if [ "${1:-}" = remove ]; then
     [ -f "$list" ] || { echo "uninstall: no solera in $root$PREFIX: $list is missing" >&2; exit 2; }
     while read -r path; do rm -f "$root$path"; done <"$list"
+    folders=$(sed 's|/[^/]*$||' "$list" | sort -u)
     rm -f "$list"
-    # Folders of our own, deepest first; those that others use, too, go when they are empty.
-    for folder in "$root$PREFIX/include/solera" "$root$data"; do
-        find "$folder" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    # Folders that are empty now go, too, up to bin, lib, include and share.
+    echo "$folders" | while read -r folder; do
+        while [ "$(dirname "$folder")" != "$PREFIX" ] && rmdir "$root$folder" 2>/dev/null; do
+            folder=$(dirname "$folder")
+        done
     done
     exit 0
 fi

@@ -101,14 +101,17 @@ static void add_zsh_text(const char *text, FILE *to)
 static void add_zsh_options(const sol_opt *options, FILE *to)
 {
     for (const sol_opt *o = options; o->name; o++) {
+        const char *open = "_files", *close = "";
+        if (has_words(o)) open = "(", close = ")";
+        if (names_key(o)) open = "{compadd -S \"\" -- ", close = "}"; /* no space after = */
         fprintf(to, " \\\n        '%s%s[", o->kind == SOL_OPT_EACH ? "*" : "", o->name);
         add_zsh_text(o->help, to);
         fputc(']', to);
         if (o->value) fputc(':', to);
         if (o->value) add_zsh_text(o->value, to);
-        if (o->value) fputs(has_words(o) ? ":(" : ":_files", to);
+        if (o->value) fprintf(to, ":%s", open);
         add_words(o, to);
-        fputs(has_words(o) ? ")'" : "'", to);
+        fprintf(to, "%s'", o->value ? close : "");
     }
 }
 
