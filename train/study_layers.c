@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "job.h"
+#include "run_model.h"
 
 /* What is measured, and how. */
 typedef struct subject {
@@ -13,9 +14,10 @@ typedef struct subject {
     sol_model_file model;
     sol_quant_spec spec;
     sol_windows windows;
-    const char *data;
-    sol_dataset tokens;
-    bool open;
+    const char *key, *data; /* key: of the job that names the data; NULL: --data does */
+    sol_job_tokens of_job;
+    sol_dataset dataset;
+    const sol_tokens *tokens; /* of one of the two */
 } subject;
 
 static bool is_job(const char *path)
@@ -35,44 +37,61 @@ static sol_status open_job(subject *s, const sol_ctx *ctx, const char *path, sol
     SOL_TRY(sol_job_check_quant(s->config, s->model.model, &s->spec, err));
     s->windows = sol_job_windows(s->config);
     const sol_sources *train = s->config->data.train;
-    s->data = s->config->data.eval[0]  ? s->config->data.eval
-              : train && train->n == 1 ? train->row[0].path
-                                       : NULL;
+    bool eval = s->config->data.eval[0];
+    s->key = eval ? "data.eval" : "data.train";
+    s->data = eval ? s->config->data.eval : train && train->n == 1 ? train->row[0].path : NULL;
     return SOL_OK;
 }
 
 /* A model without a quantizer is looked at as a report looks at it. */
 static sol_status open_model(subject *s, const char *path, sol_err *err)
 {
+    sol_file_kind kind;
+    SOL_TRY(sol_store_kind(path, &kind, err));
+    if (kind == SOL_FILE_PACKED)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "%s: is a packed model, whose latent weights are gone", path);
     SOL_TRY(sol_model_file_read(&s->model, path, SOL_F32, NULL, err));
     s->windows = s->model.windows;
     sol_status st = sol_study_view(s->model.model, NULL, &s->model.quant, &s->spec, err);
     return st == SOL_OK ? SOL_OK : sol_err_prefix(err, st, "%s", path);
 }
 
-static sol_status open_subject(subject *s, const sol_ctx *ctx, const char *path,
-                               const sol_sensitivity_args *a, sol_err *err)
+/* The data of a job may be text, too. */
+static sol_status open_tokens(subject *s, sol_program *p, const char *path, sol_err *err)
 {
-    SOL_TRY(is_job(path) ? open_job(s, ctx, path, err) : open_model(s, path, err));
-    int64_t context = s->model.model->config.max_position_embeddings;
-    if (a->seq > 0 || s->windows.seq == 0) s->windows.seq = a->seq > 0 ? a->seq : 256;
-    if (s->windows.seq > context) s->windows.seq = context;
-    s->windows.max = a->windows;
-    if (a->data) s->data = a->data;
     if (!s->data || !s->data[0])
         return sol_fail(err, SOL_ERR_USAGE, "%s: --data says what to measure the loss on", path);
-    SOL_TRY(sol_dataset_open(&s->tokens, s->data, err));
-    s->open = true;
-    if (s->model.tokenizer &&
-        s->tokens.tokens.tokenizer_hash != sol_tokenizer_hash(s->model.tokenizer))
+    if (s->key) {
+        s->tokens = &s->of_job.file.tokens;
+        return sol_job_look_at_tokens(p, s->config, s->key, s->data, s->model.tokenizer, &s->of_job,
+                                      err);
+    }
+    SOL_TRY(sol_dataset_open(&s->dataset, s->data, err));
+    s->tokens = &s->dataset.tokens;
+    if (s->model.tokenizer && s->tokens->tokenizer_hash != sol_tokenizer_hash(s->model.tokenizer))
         return sol_fail(err, SOL_ERR_FORMAT, "%s: was made with another tokenizer than that of %s",
                         s->data, path);
     return SOL_OK;
 }
 
+static sol_status open_subject(subject *s, sol_program *p, const sol_ctx *ctx,
+                               const sol_sensitivity_args *a, sol_err *err)
+{
+    const char *path = p->word[0];
+    SOL_TRY(is_job(path) ? open_job(s, ctx, path, err) : open_model(s, path, err));
+    int64_t context = s->model.model->config.max_position_embeddings;
+    if (a->seq > 0 || s->windows.seq == 0) s->windows.seq = a->seq > 0 ? a->seq : 256;
+    if (s->windows.seq > context) s->windows.seq = context;
+    s->windows.max = a->windows;
+    if (a->data) s->data = a->data, s->key = NULL;
+    return open_tokens(s, p, path, err);
+}
+
 static void close_subject(subject *s)
 {
-    if (s->open) sol_dataset_close(&s->tokens);
+    if (s->tokens == &s->dataset.tokens) sol_dataset_close(&s->dataset);
+    sol_job_close_tokens(&s->of_job);
     sol_model_file_free(&s->model);
     sol_config_free(&s->config);
 }
@@ -127,11 +146,12 @@ sol_status sol_study_sensitivity(sol_program *p, const sol_sensitivity_args *a, 
     sol_ctx *ctx;
     sol_sensitivity_watch watch = {show, p};
     SOL_TRY(sol_program_ctx(p, &ctx, err));
+    SOL_TRY(sol_program_find_model(p, err));
     sol_interrupt_catch(false);
-    sol_status st = open_subject(&j, ctx, p->word[0], a, err);
+    sol_status st = open_subject(&j, p, ctx, a, err);
     if (st == SOL_OK) {
-        st = sol_sensitivity_measure(&s, ctx, j.model.model, &j.spec, &j.tokens.tokens, &j.windows,
-                                     &watch, err);
+        st = sol_sensitivity_measure(&s, ctx, j.model.model, &j.spec, j.tokens, &j.windows, &watch,
+                                     err);
         if (st != SOL_OK && st != SOL_ERR_INTERRUPTED)
             sol_err_prefix(err, st, "%s on %s", p->word[0], j.data);
     }

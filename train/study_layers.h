@@ -5,12 +5,12 @@
 #include "program.h"
 
 typedef struct sol_sensitivity_args {
-    const char *data;     /* a dataset; NULL: that of the job */
+    const char *data;     /* a dataset; NULL: that of the job, which may be text */
     int64_t windows, seq; /* seq 0: as the job or the model's training */
     bool json;
 } sol_sensitivity_args;
 
-/* Measures p->word[0], a job or a model, and prints a table or JSON. */
+/* Measures p->word[0], a job, a model or a run, and prints a table or JSON. */
 sol_status sol_study_sensitivity(sol_program *p, const sol_sensitivity_args *a, sol_err *err);
 
 #endif

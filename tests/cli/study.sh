@@ -49,6 +49,10 @@ cost "$dir/cost.yaml" --windows 4 --json | cmp - "$dir/one" || fail "a job says 
 sed 's|group_size: 64|group_size: 64, overrides: [{match: "*.mlp.*", method: none}]|' "$dir/cost.yaml" >"$dir/kept.yaml"
 cost "$dir/kept.yaml" --windows 4 >"$dir/out"
 [ "$(grep -c 'model.layers' "$dir/out")" -eq 8 ] || fail "kept layers are measured: $(cat "$dir/out")"
+cost "$dir/a" --data "$dir/data.h5" --windows 4 --json | cmp - "$dir/one" || fail "a run says otherwise"
+sed "s|eval: [^}]*}|eval: $dir/text.txt}|" "$dir/cost.yaml" >"$dir/text.yaml"
+cost "$dir/text.yaml" --windows 4 --json | cmp - "$dir/one" || fail "a job with text says otherwise"
+expect 2 "packed model, whose latent weights are gone" "$SOLERA" study --sensitivity "$dir/packed.h5" --data "$dir/data.h5"
 expect 2 "--data says what to measure" "$SOLERA" study --sensitivity "$last"
 expect 2 "takes one model or job" "$SOLERA" study --sensitivity "$last" "$last"
 expect 2 "has no effect without --sensitivity" "$SOLERA" study "$last" --windows 3
