@@ -68,6 +68,31 @@ START_TEST(all_get_all)
 }
 END_TEST
 
+static void gather_ranks(void *arg)
+{
+    int64_t mine = sol_dist_rank(d);
+    ck_ok(sol_dist_gather(d, &mine, sizeof mine, arg, err));
+}
+
+/* As the lanes do it while the backward pass goes on. */
+START_TEST(another_thread_may_ask)
+{
+    int64_t all[16] = {0};
+    sol_worker *w;
+    if (!sol_dist_any_thread(d)) return;
+    ck_ok(sol_worker_create(&w, err));
+    for (int turn = 0; turn < 3; turn++) {
+        sol_worker_start(w, gather_ranks, all);
+        sol_worker_wait(w);
+        for (int i = 0; i < sol_dist_size(d); i++) ck_assert_int_eq(all[i], i);
+        memset(all, 0, sizeof all);
+        gather_ranks(all);
+        for (int i = 0; i < sol_dist_size(d); i++) ck_assert_int_eq(all[i], i);
+    }
+    sol_worker_free(&w);
+}
+END_TEST
+
 /* Parts of unequal size, the first of them empty, in falling order. */
 START_TEST(parts_of_an_array)
 {
@@ -109,4 +134,5 @@ END_TEST
 
 SOL_TEST_MAIN("dist", tcase_add_unchecked_fixture(tc, open_ranks, close_ranks);
               tcase_add_test(tc, who); tcase_add_test(tc, pieces); tcase_add_test(tc, all_get_all);
-              tcase_add_test(tc, parts_of_an_array); tcase_add_test(tc, one_status_for_all))
+              tcase_add_test(tc, another_thread_may_ask); tcase_add_test(tc, parts_of_an_array);
+              tcase_add_test(tc, one_status_for_all))
