@@ -27,7 +27,7 @@ typedef struct lane_part {
 typedef struct lanes_job {
     sol_graph_part part, updated; /* n 0: none */
     sol_model *model;
-    double norm;
+    double norm, seconds; /* seconds: that it took the worker */
     sol_status status;
     sol_err err;
 } lanes_job;
@@ -51,8 +51,9 @@ struct sol_lanes {
     sol_worker *worker;          /* does the job; NULL: it is done at once */
     sol_ctx behind;              /* of the worker: ctx without its pool, which the caller drives */
     lanes_job job;
-    double busy, waited; /* seconds of the worker, and those in which it waited for other ranks */
-    double blocked;      /* seconds in which the caller waited for the worker */
+    double waited;  /* seconds in which the worker waited for other ranks */
+    double blocked; /* in which the caller waited for the worker */
+    double hidden;  /* in which the worker had a job and the caller did not wait */
 };
 
 /* ---- what each rank owns ---- */
@@ -417,7 +418,7 @@ static void run_job(void *arg)
     double begun = sol_clock(), waited = sol_dist_seconds(l->dist);
     l->job.status = do_job(l, &l->behind);
     l->waited += sol_dist_seconds(l->dist) - waited;
-    l->busy += sol_clock() - begun;
+    l->job.seconds = sol_clock() - begun;
 }
 
 void sol_lanes_begin(sol_lanes *l, const sol_graph_part *part, const sol_graph_part *updated,
@@ -436,7 +437,9 @@ sol_status sol_lanes_end(sol_lanes *l, double *norm, sol_err *err)
 {
     double begun = sol_clock();
     if (l->worker) sol_worker_wait(l->worker);
-    l->blocked += sol_clock() - begun;
+    double blocked = sol_clock() - begun;
+    l->blocked += blocked;
+    if (l->job.seconds > blocked) l->hidden += l->job.seconds - blocked;
     *norm = l->job.norm;
     if (l->job.status != SOL_OK && err) *err = l->job.err;
     return l->job.status;
@@ -444,9 +447,7 @@ sol_status sol_lanes_end(sol_lanes *l, double *norm, sol_err *err)
 
 sol_lanes_seconds sol_lanes_seconds_of(const sol_lanes *l)
 {
-    double hidden = l->busy - l->blocked;
-    return (sol_lanes_seconds){sol_dist_seconds(l->dist) - l->waited + l->blocked,
-                               hidden > 0 ? hidden : 0};
+    return (sol_lanes_seconds){sol_dist_seconds(l->dist) - l->waited + l->blocked, l->hidden};
 }
 
 /* ---- moments ---- */
