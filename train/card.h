@@ -2,9 +2,11 @@
  * in a folder. What it is made of comes from the exported file (tensors, types, bits), and from the
  * file it was made of (job, steps, losses).
  *
- *     sol_card c = {
- *         .source = "run/ckpt/best.h5", .out = "m.gguf", .format = SOL_CARD_GGUF, .quantized =
- * true}; st = sol_card_write(&c, kept, err); */
+ *     sol_card c = {.source = "run/ckpt/best.h5",
+ *                   .out = "m.gguf",
+ *                   .format = SOL_CARD_GGUF,
+ *                   .quantized = true};
+ *     st = sol_card_write(&c, kept, err); */
 #ifndef SOLERA_TRAIN_CARD_H
 #define SOLERA_TRAIN_CARD_H
 
