@@ -1,5 +1,5 @@
 /* The calibration of a job: blocks one after the other, each kept as a file of the run
- * directory, so that a later process goes on from there. */
+ * directory, so that a later process goes on from there. Ranks work together; rank 0 writes. */
 #include "calibrate.h"
 
 #include <inttypes.h>
@@ -17,6 +17,16 @@ typedef struct calibration {
     int64_t restored; /* blocks that an earlier process did */
     double began;     /* sol_clock() of the first block done here */
 } calibration;
+
+static bool is_first(const calibration *k)
+{
+    return sol_dist_rank(k->program->dist) == 0;
+}
+
+static sol_status agree(const calibration *k, sol_status st, sol_err *err)
+{
+    return sol_dist_agree(k->program->dist, st, err);
+}
 
 static void block_path(const sol_run_dir *dir, int64_t block, char out[SOL_PATH_MAX])
 {
@@ -223,9 +233,11 @@ static sol_status calibrate_block(calibration *k, sol_calib *calib, int64_t bloc
     double begun = sol_clock();
     sol_status st = sol_calib_block(calib, block, r, err);
     k->out->took[block] = sol_clock() - begun;
-    if (st == SOL_OK) st = keep_block(k, calib, r, k->out->took[block], err);
-    if (st == SOL_OK) log_block(k, r, k->out->took[block]);
-    return st;
+    SOL_TRY(st);
+    if (is_first(k)) st = keep_block(k, calib, r, k->out->took[block], err);
+    SOL_TRY(agree(k, st, err));
+    log_block(k, r, k->out->took[block]);
+    return SOL_OK;
 }
 
 static sol_status run(calibration *k, sol_calib *calib, sol_err *err)
@@ -243,11 +255,12 @@ static sol_status run(calibration *k, sol_calib *calib, sol_err *err)
 static sol_status prepare(calibration *k, uint64_t digest, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    sol_run_dir_file(k->dir, "calibrated", path);
-    SOL_TRY(sol_dir_create(path, err));
     SOL_TRY(
         sol_alloc_array((void **)&k->out->block, (size_t)k->out->n, sizeof *k->out->block, err));
     SOL_TRY(sol_alloc_array((void **)&k->out->took, (size_t)k->out->n, sizeof *k->out->took, err));
+    if (!is_first(k)) return SOL_OK;
+    sol_run_dir_file(k->dir, "calibrated", path);
+    SOL_TRY(sol_dir_create(path, err));
     SOL_TRY(add_first_line(k, digest, err));
     k->restored = count_blocks(k);
     return read_lines(k, err);
@@ -289,7 +302,8 @@ sol_status sol_job_calibration_open(sol_job_calibration *r, sol_program *p, cons
         r->key = "calibrate.data";
         sol_run_dir_file(dir, "tokens-calibrate.h5", made);
         sol_sources one = sol_one_source(c->calibrate.data);
-        st = sol_job_open_data(p, c, r->key, &one, made, dir->has_run, t, &r->own, err);
+        bool is_made = dir->has_run || sol_dist_rank(p->dist) > 0;
+        st = sol_job_open_data(p, c, r->key, &one, made, is_made, t, &r->own, err);
         r->data = &r->own;
     }
     return st == SOL_OK ? sol_job_calibration_check(c, r->key, r->data, err) : st;
@@ -305,9 +319,13 @@ static sol_status calibrate(calibration *k, sol_ctx *ctx, sol_model *m, sol_cali
     char took[32];
     o.added_norms = r->added_norms;
     SOL_TRY(sol_config_quant(k->config, &spec, err));
-    SOL_TRY(prepare(k, r->data->digest, err));
-    sol_status st = sol_calib_create(calib, ctx, m, &spec, &o, &r->data->mix, &why);
-    if (st != SOL_OK) return sol_job_blame(k->config, r->key, st, &why, err);
+    o.dist = k->program->dist;
+    sol_status st = prepare(k, r->data->digest, err);
+    SOL_TRY(agree(k, st, err));
+    SOL_TRY(sol_dist_broadcast(o.dist, &k->restored, sizeof k->restored, err));
+    st = sol_calib_create(calib, ctx, m, &spec, &o, &r->data->mix, &why);
+    if (st != SOL_OK) st = sol_job_blame(k->config, r->key, st, &why, err);
+    SOL_TRY(agree(k, st, err));
     st = run(k, *calib, err);
     sol_live_clear(k->program);
     if (st != SOL_OK) return st;

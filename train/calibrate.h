@@ -3,7 +3,10 @@
  * it was.
  *
  *   <run.dir>/calibrated/block-NNN.h5   the latent weights of a block (a model file of it alone)
- *   <run.dir>/calibrate.jsonl           a line of what was calibrated on, then one a block */
+ *   <run.dir>/calibrate.jsonl           a line of what was calibrated on, then one a block
+ *
+ * On several ranks all call the functions: they share the passes over the windows and the training
+ * of a block, with the bits of one rank. Layers are solved by rank 0, for which the others wait. */
 #ifndef SOLERA_TRAIN_CALIBRATE_H
 #define SOLERA_TRAIN_CALIBRATE_H
 
@@ -28,7 +31,7 @@ sol_status sol_job_calibration_check(const sol_config *c, const char *key, const
 
 /* All that a calibration may be refused for, before anything of it is written: the quantizer, the
  * data, which are those of calibrate.data or, where it is unset, `train` that `key` named. m: what
- * will be calibrated. A failure wants a free, too. */
+ * will be calibrated. Ranks other than the first come after it. A failure wants a free, too. */
 sol_status sol_job_calibration_open(sol_job_calibration *r, sol_program *p, const sol_config *c,
                                     const sol_run_dir *dir, const sol_model *m,
                                     const sol_tokenizer *t, const char *key,

@@ -6,6 +6,7 @@
 #include "calibrate.h"
 #include "job_norms.h"
 #include "output.h"
+#include "ranks.h"
 
 struct args {
     sol_words set;
@@ -116,35 +117,74 @@ static sol_status keep_job(calibrate_job *j, sol_err *err)
     return st;
 }
 
-static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool resume,
-                           sol_err *err)
+/* Of this rank by itself. */
+static sol_status open_model(sol_ctx *ctx, calibrate_job *j, sol_err *err)
 {
     const sol_config *c = j->config;
-    char path[SOL_PATH_MAX];
-    bool lost;
-    if (c->data.source == SOL_DATA_SELF && !c->calibrate.data[0])
-        return sol_config_fail(c, "calibrate.data", err,
-                               "is needed where data.source is self: name tokens-self.h5 of a run");
-    SOL_TRY(sol_run_dir_open(&j->dir, c->run.dir, resume, err));
-    SOL_TRY(refuse_training(j, err));
     SOL_TRY(sol_job_open_model(ctx, c, &j->model, err));
     SOL_TRY(sol_job_add_norms(c, j->model.model, &j->norms, err));
     SOL_TRY(sol_config_quant(c, &j->model.quant, err));
     SOL_TRY(sol_job_check_quant(c, j->model.model, &j->model.quant, err));
     SOL_TRY(sol_config_write(c, &j->yaml, err));
-    SOL_TRY(keep_job(j, err));
+    return keep_job(j, err);
+}
+
+/* By rank 0. */
+static sol_status claim_dir(sol_program *p, calibrate_job *j, sol_err *err)
+{
+    SOL_TRY(refuse_training(j, err));
     SOL_TRY(sol_run_dir_claim(&j->dir, j->yaml, err));
-    if (j->dir.has_run)
-        SOL_TRY(sol_job_compare_run(p, c, &j->dir, c->train.steps, true, NULL, err));
+    if (!j->dir.has_run) return SOL_OK;
+    return sol_job_compare_run(p, j->config, &j->dir, j->config->train.steps, true, NULL, err);
+}
+
+static sol_status open_data(sol_program *p, calibrate_job *j, sol_err *err)
+{
+    const sol_config *c = j->config;
+    bool is_made = j->dir.has_run || sol_dist_rank(p->dist) > 0;
+    char path[SOL_PATH_MAX];
     sol_run_dir_file(&j->dir, "tokens-train.h5", path);
     if (!c->calibrate.data[0])
-        SOL_TRY(sol_job_open_data(p, c, "data.train", c->data.train, path, j->dir.has_run,
+        SOL_TRY(sol_job_open_data(p, c, "data.train", c->data.train, path, is_made,
                                   j->model.tokenizer, &j->train, err));
-    SOL_TRY(sol_job_calibration_open(&j->result, p, c, &j->dir, j->model.model, j->model.tokenizer,
-                                     "data.train", &j->train, err));
+    return sol_job_calibration_open(&j->result, p, c, &j->dir, j->model.model, j->model.tokenizer,
+                                    "data.train", &j->train, err);
+}
+
+/* Rank 0 makes the files that the others then read. */
+static sol_status open_data_together(sol_program *p, calibrate_job *j, sol_err *err)
+{
+    bool is_first = sol_dist_rank(p->dist) == 0;
+    SOL_TRY(sol_dist_agree(p->dist, is_first ? open_data(p, j, err) : SOL_OK, err));
+    SOL_TRY(sol_dist_agree(p->dist, is_first ? SOL_OK : open_data(p, j, err), err));
+    uint64_t tokenizer = sol_tokenizer_hash(j->model.tokenizer);
+    SOL_TRY(sol_ranks_compare(p->dist, "another tokenizer", tokenizer, err));
+    return sol_ranks_compare(p->dist, "other data", j->result.data->digest, err);
+}
+
+static sol_status begin_run(sol_program *p, calibrate_job *j, sol_err *err)
+{
+    bool lost;
     SOL_TRY(sol_run_dir_begin(&j->dir, j->yaml, 0, 0, &lost, err));
     p->log_file = j->dir.log;
     return SOL_OK;
+}
+
+static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool resume,
+                           sol_err *err)
+{
+    const sol_config *c = j->config;
+    bool is_first = sol_dist_rank(p->dist) == 0;
+    SOL_TRY(sol_ranks_compare_job(p->dist, c, err));
+    if (c->data.source == SOL_DATA_SELF && !c->calibrate.data[0])
+        return sol_config_fail(c, "calibrate.data", err,
+                               "is needed where data.source is self: name tokens-self.h5 of a run");
+    SOL_TRY(sol_ranks_open_dir(p->dist, &j->dir, c->run.dir, resume, err));
+    SOL_TRY(sol_dist_agree(p->dist, open_model(ctx, j, err), err));
+    SOL_TRY(sol_dist_agree(p->dist, is_first ? claim_dir(p, j, err) : SOL_OK, err));
+    SOL_TRY(open_data_together(p, j, err));
+    SOL_TRY(sol_dist_agree(p->dist, is_first ? begin_run(p, j, err) : SOL_OK, err));
+    return sol_ranks_compare_threads(p, sol_pool_threads(ctx->pool), err);
 }
 
 static void close_job(sol_program *p, calibrate_job *j)
@@ -158,18 +198,10 @@ static void close_job(sol_program *p, calibrate_job *j)
     sol_run_dir_close(&j->dir);
 }
 
-static sol_status calibrate(sol_program *p, const struct args *args, calibrate_job *j, sol_err *err)
+static sol_status write_result(sol_program *p, const struct args *args, const calibrate_job *j,
+                               sol_err *err)
 {
-    sol_ctx *ctx;
     char path[SOL_PATH_MAX];
-    if (args->out) SOL_TRY(sol_output_check(args->out, SOL_OUTPUT_MODEL, args->force, err));
-    SOL_TRY(sol_program_ctx(p, &ctx, err));
-    SOL_TRY(open_job(p, j, ctx, args->resume, err));
-    SOL_TRY(sol_job_fit_norms(&j->norms, ctx, j->config, j->result.key, j->result.data,
-                              j->model.model, err));
-    sol_job_log_norms(&j->norms, &p->log);
-    j->result.added_norms = j->norms.added;
-    SOL_TRY(sol_job_calibrate(&j->result, p, ctx, j->config, &j->dir, j->model.model, err));
     sol_run_dir_file(&j->dir, "calibrated.h5", path);
     const char *out = args->out ? args->out : path;
     SOL_TRY(sol_model_file_write(&j->model, out, j->model.model->dtype, NULL, err));
@@ -181,15 +213,46 @@ static sol_status calibrate(sol_program *p, const struct args *args, calibrate_j
     return SOL_OK;
 }
 
+/* By rank 0, for all. */
+static sol_status fit_norms(sol_program *p, calibrate_job *j, sol_ctx *ctx, sol_err *err)
+{
+    sol_model *m = j->model.model;
+    sol_status st = SOL_OK;
+    if (sol_dist_rank(p->dist) == 0)
+        st = sol_job_fit_norms(&j->norms, ctx, j->config, j->result.key, j->result.data, m, err);
+    SOL_TRY(sol_dist_agree(p->dist, st, err));
+    sol_job_log_norms(&j->norms, &p->log);
+    j->result.added_norms = j->norms.added;
+    if (!j->norms.added) return SOL_OK;
+    return sol_dist_broadcast(p->dist, m->data, (size_t)m->n_elements * sol_dtype_size(m->dtype),
+                              err);
+}
+
+static sol_status calibrate(sol_program *p, const struct args *args, calibrate_job *j, sol_err *err)
+{
+    sol_ctx *ctx;
+    bool is_first = sol_dist_rank(p->dist) == 0;
+    if (args->out && is_first)
+        SOL_TRY(sol_output_check(args->out, SOL_OUTPUT_MODEL, args->force, err));
+    SOL_TRY(sol_program_ctx(p, &ctx, err));
+    SOL_TRY(open_job(p, j, ctx, args->resume, err));
+    SOL_TRY(fit_norms(p, j, ctx, err));
+    SOL_TRY(sol_job_calibrate(&j->result, p, ctx, j->config, &j->dir, j->model.model, err));
+    return is_first ? write_result(p, args, j, err) : SOL_OK;
+}
+
 static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     struct args *args = argp;
-    sol_config *c;
-    SOL_TRY(sol_job_read(p, &c, p->word[0], &args->set, err));
+    sol_dist *dist;
+    sol_config *c = NULL;
+    SOL_TRY(sol_program_dist(p, &dist, err));
+    sol_status st = sol_job_read(p, &c, p->word[0], &args->set, err);
+    SOL_TRY(sol_ranks_end(dist, st, err));
     calibrate_job j = {.config = c};
     sol_interrupt_catch(true);
     if (p->threads == 0) p->threads = c->run.threads;
-    sol_status st = calibrate(p, args, &j, err);
+    st = sol_ranks_end(dist, calibrate(p, args, &j, err), err);
     close_job(p, &j);
     sol_config_free(&c);
     return st;
@@ -200,6 +263,7 @@ const sol_verb sol_verb_calibrate = {
     .words = "CONFIG.yaml",
     .min_words = 1,
     .max_words = 1,
+    .ranks = true,
     .summary = "make a model that is ready to be ternary, without training it end to end",
     .details = "Block after block, from model.init and the text of data.train (or calibrate.data): "
                "each layer in closed form, then the\n"
@@ -208,7 +272,10 @@ const sol_verb sol_verb_calibrate = {
                "same before its first step. Each block that is done is kept in run.dir, so that "
                "--resume goes on after any end, to the\n"
                "same bits. The output is a model file: evaluate it, export it, or train it further "
-               "as model.init.",
+               "as model.init.\n"
+               "`mpirun -n N solera calibrate ...` shares the windows, and those of a block's "
+               "training, among N ranks: the same bits.\n"
+               "Layers are solved by rank 0, for which the others wait.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,

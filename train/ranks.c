@@ -70,6 +70,44 @@ sol_status sol_ranks_send_text(sol_dist *d, char **text, size_t *n, sol_err *err
     return sol_dist_broadcast(d, *text, *n, err);
 }
 
+/* The keys that differ are named. */
+static sol_status compare_with(const sol_config *c, const char *yaml, sol_err *err)
+{
+    sol_config *first = NULL;
+    char *text = NULL;
+    bool fatal;
+    sol_status st = sol_config_parse(&first, "the job of rank 0", yaml, strlen(yaml), err);
+    if (st == SOL_OK) st = sol_config_diff(first, c, 0, &text, &fatal, err);
+    if (st == SOL_OK && text[0])
+        st = sol_fail(err, SOL_ERR_CONFIG, "has another job than rank 0: %s", text);
+    sol_free(text);
+    sol_config_free(&first);
+    return st;
+}
+
+sol_status sol_ranks_compare_job(sol_dist *d, const sol_config *c, sol_err *err)
+{
+    char *yaml = NULL; /* of rank 0 */
+    sol_status st = sol_dist_rank(d) == 0 ? sol_config_write(c, &yaml, err) : SOL_OK;
+    SOL_TRY(sol_dist_agree(d, st, err));
+    size_t n = yaml ? strlen(yaml) : 0;
+    st = sol_ranks_send_text(d, &yaml, &n, err);
+    if (st == SOL_OK) st = sol_dist_agree(d, compare_with(c, yaml, err), err);
+    sol_free(yaml);
+    return st;
+}
+
+sol_status sol_ranks_open_dir(sol_dist *d, sol_run_dir *dir, const char *path, bool resume,
+                              sol_err *err)
+{
+    bool is_first = sol_dist_rank(d) == 0;
+    sol_status st = is_first ? sol_run_dir_open(dir, path, resume, err) : SOL_OK;
+    SOL_TRY(sol_dist_agree(d, st, err));
+    sol_run_dir first = *dir;
+    SOL_TRY(sol_dist_broadcast(d, &first, sizeof first, err));
+    return sol_dist_agree(d, is_first ? SOL_OK : sol_run_dir_join(dir, &first, err), err);
+}
+
 sol_status sol_ranks_end(sol_dist *d, sol_status st, sol_err *err)
 {
     return st != SOL_OK && sol_dist_agreed(d) ? st : sol_dist_agree(d, st, err);

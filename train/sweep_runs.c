@@ -135,19 +135,27 @@ static sol_status look_at_all(sol_sweep_runs *r, sol_err *err)
     return SOL_OK;
 }
 
+static sol_status add_to_digest(uint64_t *digest, const sol_config *c, sol_err *err)
+{
+    char *yaml = NULL;
+    SOL_TRY(sol_config_write(c, &yaml, err));
+    *digest = sol_fnv1a(*digest, yaml, strlen(yaml));
+    sol_free(yaml);
+    return SOL_OK;
+}
+
+static sol_status digest_jobs(const sol_sweep_runs *r, uint64_t *digest, sol_err *err)
+{
+    *digest = sol_fnv1a(SOL_FNV_START, &r->sweep->jobs, sizeof r->sweep->jobs);
+    for (int i = 0; i < r->n; i++) SOL_TRY(add_to_digest(digest, r->run[i].job, err));
+    return SOL_OK;
+}
+
 /* Ranks start runs by what they know: all must have the same of them. */
 static sol_status compare_ranks(sol_sweep_runs *r, sol_err *err)
 {
-    uint64_t digest = SOL_FNV_START;
-    sol_status st = SOL_OK;
-    for (int i = 0; i < r->n && st == SOL_OK; i++) {
-        char *yaml = NULL;
-        st = sol_config_write(r->run[i].job, &yaml, err);
-        if (st == SOL_OK) digest = sol_fnv1a(digest, yaml, strlen(yaml));
-        sol_free(yaml);
-    }
-    digest = sol_fnv1a(digest, &r->sweep->jobs, sizeof r->sweep->jobs);
-    SOL_TRY(sol_dist_agree(r->program->dist, st, err));
+    uint64_t digest = 0;
+    SOL_TRY(sol_dist_agree(r->program->dist, digest_jobs(r, &digest, err), err));
     return sol_ranks_compare(r->program->dist, "another sweep", digest, err);
 }
 

@@ -134,9 +134,8 @@ sol_status sol_trainer_run(sol_trainer *t, sol_err *err);
  * SOL_ERR_NONFINITE: one more step than train.max_skipped was skipped. */
 sol_status sol_trainer_advance(sol_trainer *t, sol_err *err);
 
-/* trainer_ranks.c. SOL_ERR_CONFIG: a rank has another job than rank 0, or other data; it is named.
- * _threads warns where a machine has more threads than processors. */
-sol_status sol_trainer_compare_jobs(const sol_trainer *t, sol_err *err);
+/* trainer_ranks.c. SOL_ERR_CONFIG: a rank has other data than rank 0; it is named. _threads warns
+ * where a machine has more threads than processors. */
 sol_status sol_trainer_compare_files(const sol_trainer *t, sol_err *err);
 sol_status sol_trainer_compare_threads(const sol_trainer *t, sol_err *err);
 

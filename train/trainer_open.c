@@ -3,6 +3,7 @@
 #include "base/num.h"
 #include "calibrate.h"
 #include "job_norms.h"
+#include "ranks.h"
 #include "speed.h"
 #include "trainer.h"
 
@@ -470,11 +471,10 @@ static const char *train_key(const sol_trainer *t)
     return t->config->data.source == SOL_DATA_SELF ? "data.source" : "data.train";
 }
 
-/* On rank 0, which calibrates for all. */
 static sol_status open_calibration(sol_trainer *t, sol_job_calibration *r, sol_err *err)
 {
     const char *key = train_key(t);
-    if (!calibrates(t) || !sol_trainer_writes(t)) return SOL_OK;
+    if (!calibrates(t)) return SOL_OK;
     return sol_job_calibration_open(r, t->program, t->config, &t->dir, t->model, t->tokenizer, key,
                                     &t->train, err);
 }
@@ -550,23 +550,13 @@ static void log_start(const sol_trainer *t)
 
 /* ---- the whole ---- */
 
-static sol_status open_first_dir(sol_trainer *t, opening *o, sol_err *err)
+static sol_status open_dir(sol_trainer *t, const opening *o, sol_err *err)
 {
-    SOL_TRY(sol_run_dir_open(&t->dir, t->config->run.dir, o->resume, err));
+    SOL_TRY(sol_ranks_open_dir(t->dist, &t->dir, t->config->run.dir, o->resume, err));
     if (o->resume && !t->dir.has_run)
         sol_log_line(&t->program->log, SOL_LOG_INFO, "%s holds no run yet: this one begins",
                      t->dir.path);
     return SOL_OK;
-}
-
-/* Rank 0 opens and locks the directory; the others read in it. */
-static sol_status open_dir(sol_trainer *t, opening *o, sol_err *err)
-{
-    SOL_TRY(on_first(open_first_dir, t, o, err));
-    sol_run_dir first = t->dir;
-    SOL_TRY(sol_dist_broadcast(t->dist, &first, sizeof first, err));
-    sol_status st = sol_trainer_writes(t) ? SOL_OK : sol_run_dir_join(&t->dir, &first, err);
-    return sol_dist_agree(t->dist, st, err);
 }
 
 /* A new run gets its config.yaml. */
@@ -622,24 +612,26 @@ static sol_status fit_norms(sol_trainer *t, opening *o, sol_err *err)
                              own ? o->calibration.data : &t->train, t->model, err);
 }
 
-static sol_status calibrate(sol_trainer *t, opening *o, sol_err *err)
-{
-    return sol_job_calibrate(&o->calibration, t->program, t->ctx, t->config, &t->dir, t->model,
-                             err);
-}
-
-/* What rank 0 makes of the model of a new run, for all. */
-static sol_status change_model(open_fn fn, sol_trainer *t, opening *o, sol_err *err)
+/* Rank 0's parameters, to all. */
+static sol_status send_model(sol_trainer *t, sol_err *err)
 {
     size_t bytes = (size_t)t->model->n_elements * sol_dtype_size(t->model->dtype);
-    SOL_TRY(on_first(fn, t, o, err));
     return sol_dist_broadcast(t->dist, t->model->data, bytes, err);
+}
+
+/* Together; what rank 0 has made of the model counts, for processors may differ. */
+static sol_status calibrate(sol_trainer *t, opening *o, sol_err *err)
+{
+    sol_status st =
+        sol_job_calibrate(&o->calibration, t->program, t->ctx, t->config, &t->dir, t->model, err);
+    SOL_TRY(sol_ranks_end(t->dist, st, err));
+    return send_model(t, err);
 }
 
 static sol_status open_all(sol_trainer *t, opening *o, sol_err *err)
 {
     SOL_TRY(sol_config_quant(t->config, &t->quant, err));
-    SOL_TRY(sol_trainer_compare_jobs(t, err));
+    SOL_TRY(sol_ranks_compare_job(t->dist, t->config, err));
     SOL_TRY(open_dir(t, o, err));
     SOL_TRY(read_newest(t, &o->from, err));
     SOL_TRY(on_all(open_state, t, o, err));
@@ -649,7 +641,10 @@ static sol_status open_all(sol_trainer *t, opening *o, sol_err *err)
     SOL_TRY(on_first(claim_dir, t, o, err));
     /* All that a run may still be refused for. */
     SOL_TRY(first_then_others(open_data, t, o, err));
-    if (o->norms.added) SOL_TRY(change_model(fit_norms, t, o, err));
+    if (o->norms.added) {
+        SOL_TRY(on_first(fit_norms, t, o, err));
+        SOL_TRY(send_model(t, err));
+    }
     SOL_TRY(on_all(open_lanes, t, o, err));
     SOL_TRY(on_all(open_computation, t, o, err));
     SOL_TRY(on_first(open_study, t, o, err));
@@ -658,7 +653,7 @@ static sol_status open_all(sol_trainer *t, opening *o, sol_err *err)
     SOL_TRY(on_first(begin_run, t, o, err));
     if (t->saved_step < 0) SOL_TRY(on_first(measure_start, t, o, err));
     SOL_TRY(sol_trainer_compare_threads(t, err));
-    if (calibrates(t)) SOL_TRY(change_model(calibrate, t, o, err));
+    if (calibrates(t)) SOL_TRY(calibrate(t, o, err));
     sol_dist_set_timeout(t->dist, (double)t->config->dist.timeout);
     return measure_speed(t, err);
 }

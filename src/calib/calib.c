@@ -11,6 +11,7 @@
 #include "base/num.h"
 #include "calib/draw.h"
 #include "calib/refine.h"
+#include "calib/share.h"
 #include "calib/sizes.h"
 #include "calib/soften.h"
 #include "calib/solve.h"
@@ -31,10 +32,13 @@ struct sol_calib {
     int32_t *doc_start;       /* [n T] */
     sol_stage fp[SOL_STAGES], q[SOL_STAGES]; /* over `original` and over `effective` */
     sol_refine refine;
+    sol_share share;
     int64_t chunk;           /* windows of a run of a stage */
     float *inputs, *outputs; /* [chunk T, widest in], [chunk T, widest out] of a set */
     void *scratch;           /* of products */
-    float *h, *b, *w, *solved;
+    float *moments, *lane;   /* [in in + out in] H above B: of all windows, of a lane */
+    float *w, *solved;
+    double *error; /* [n T] of each token */
     sol_calib_watch_fn watch;
     void *watch_user;
     int64_t layer; /* the block at work, for the watch function */
@@ -45,9 +49,13 @@ static int64_t all_windows(const sol_calib *c)
     return c->opts.windows + c->opts.held_out;
 }
 
-static bool told(const sol_calib *c, const char *phase, int64_t done, int64_t total)
+/* Tells the watch function, which may interrupt, on any rank. */
+static sol_status tell(sol_calib *c, const char *phase, int64_t done, int64_t total, sol_err *err)
 {
-    return !c->watch || c->watch(c->watch_user, c->layer, phase, done, total);
+    sol_status st = SOL_OK;
+    if (c->watch && !c->watch(c->watch_user, c->layer, phase, done, total))
+        st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+    return sol_share_agree(&c->share, st, err);
 }
 
 /* ---- products outside the tapes ---- */
@@ -75,15 +83,46 @@ typedef struct chunk {
     int64_t counted;   /* rows of windows that are calibrated on: the first ones */
 } chunk;
 
-static chunk chunk_at(const sol_calib *c, int64_t first)
+static chunk chunk_at(const sol_calib *c, int64_t i)
 {
-    chunk k = {.first = first, .n = all_windows(c) - first};
+    chunk k = {.first = i * c->chunk, .n = all_windows(c) - i * c->chunk};
     if (k.n > c->chunk) k.n = c->chunk;
-    k.row = first * c->opts.seq;
+    k.row = k.first * c->opts.seq;
     k.rows = k.n * c->opts.seq;
     int64_t left = c->opts.windows * c->opts.seq - k.row;
     k.counted = left < 0 ? 0 : sol_min_i64(left, k.rows);
     return k;
+}
+
+static int64_t chunk_count(const sol_calib *c)
+{
+    return sol_ceil_div(all_windows(c), c->chunk);
+}
+
+/* Calls fn for the chunks of a lane; of all lanes of this rank. */
+typedef void (*chunk_fn)(const sol_calib *c, const chunk *k, void *arg);
+
+static void walk_lane(const sol_calib *c, int64_t lane, chunk_fn fn, void *arg)
+{
+    int64_t n = chunk_count(c), end = sol_share_first_chunk(n, lane + 1);
+    for (int64_t i = sol_share_first_chunk(n, lane); i < end; i++) {
+        chunk k = chunk_at(c, i);
+        fn(c, &k, arg);
+    }
+}
+
+static void walk(const sol_calib *c, chunk_fn fn, void *arg)
+{
+    for (int64_t lane = 0; lane < sol_share_lanes(chunk_count(c)); lane++)
+        if (sol_share_mine(&c->share, lane)) walk_lane(c, lane, fn, arg);
+}
+
+/* Completes an array with `bytes` a token. */
+static sol_status share_tokens(sol_calib *c, void *data, size_t bytes, sol_err *err)
+{
+    size_t window = (size_t)c->opts.seq * bytes;
+    return sol_share_rows(&c->share, data, chunk_count(c), (size_t)c->chunk * window,
+                          (size_t)all_windows(c) * window, err);
 }
 
 static const void *run_stage(const sol_calib *c, const sol_stage *stages, sol_stage_kind kind,
@@ -93,35 +132,54 @@ static const void *run_stage(const sol_calib *c, const sol_stage *stages, sol_st
     return sol_stage_run(s, x + k->row * c->model->config.hidden_size, c->doc_start + k->row, k->n);
 }
 
-/* Both halves of a block over all windows: x moves from the block's inputs to its outputs. */
+/* Both halves of a block over the windows of this rank: x moves from the block's inputs to its
+ * outputs. */
+typedef struct block_run {
+    const sol_stage *stages;
+    const sol_model *block;
+    float *x;
+} block_run;
+
+static void run_chunk(const sol_calib *c, const chunk *k, void *arg)
+{
+    const block_run *r = arg;
+    int64_t C = c->model->config.hidden_size;
+    float *x = r->x + k->row * C;
+    project(c, r->block, SOL_ROLE_O, run_stage(c, r->stages, SOL_STAGE_HEADS, k, r->x), k->rows, 1,
+            x, C);
+    project(c, r->block, SOL_ROLE_DOWN, run_stage(c, r->stages, SOL_STAGE_GATED, k, r->x), k->rows,
+            1, x, C);
+}
+
 static void run_block(const sol_calib *c, const sol_stage *stages, const sol_model *block, float *x)
 {
+    block_run r = {stages, block, x};
+    walk(c, run_chunk, &r);
+}
+
+/* |x_q - x_fp|^2 / |x_fp|^2 of each token. */
+static void find_errors(const sol_calib *c, const chunk *k, void *arg)
+{
     int64_t C = c->model->config.hidden_size;
-    for (int64_t first = 0; first < all_windows(c); first += c->chunk) {
-        chunk k = chunk_at(c, first);
-        project(c, block, SOL_ROLE_O, run_stage(c, stages, SOL_STAGE_HEADS, &k, x), k.rows, 1,
-                x + k.row * C, C);
-        project(c, block, SOL_ROLE_DOWN, run_stage(c, stages, SOL_STAGE_GATED, &k, x), k.rows, 1,
-                x + k.row * C, C);
+    (void)arg;
+    for (int64_t i = k->row; i < k->row + k->rows; i++) {
+        const float *x = c->x_q + i * C, *y = c->x_fp + i * C;
+        double off = 0, size = 0;
+        for (int64_t j = 0; j < C; j++) {
+            off += ((double)x[j] - y[j]) * ((double)x[j] - y[j]);
+            size += (double)y[j] * y[j];
+        }
+        c->error[i] = off / (size > 0 ? size : 1);
     }
 }
 
-/* Mean of |x - y|^2 / |y|^2 over the tokens of windows [from, to). */
-static double relative_error(const sol_calib *c, const float *x, const float *y, int64_t from,
-                             int64_t to)
+/* The mean over the tokens of windows [from, to). */
+static double mean_error(const sol_calib *c, int64_t from, int64_t to)
 {
-    int64_t C = c->model->config.hidden_size, n = (to - from) * c->opts.seq;
+    int64_t n = (to - from) * c->opts.seq;
     double sum = 0;
-    if (n == 0) return NAN;
-    for (int64_t i = from * c->opts.seq; i < to * c->opts.seq; i++) {
-        double off = 0, size = 0;
-        for (int64_t k = i * C; k < (i + 1) * C; k++) {
-            off += ((double)x[k] - y[k]) * ((double)x[k] - y[k]);
-            size += (double)y[k] * y[k];
-        }
-        sum += off / (size > 0 ? size : 1);
-    }
-    return sum / (double)n;
+    for (int64_t i = from * c->opts.seq; i < to * c->opts.seq; i++) sum += c->error[i];
+    return n == 0 ? NAN : sum / (double)n;
 }
 
 /* ---- E1: a set of layers ---- */
@@ -190,35 +248,68 @@ static void add_sizes(const sol_calib *c, const sol_layer_set *s, const float *y
     }
 }
 
-/* H and B of a set; size[n]: the mean of |y|^2 of each layer. */
-static void gather(const sol_calib *c, const sol_layer_set *s, int64_t in, int64_t out,
-                   double *size)
+/* A set of layers and its moments. */
+typedef struct moments_run {
+    const sol_layer_set *set;
+    int64_t in, out;
+    double size[SOL_CALIB_MAX_PARTS]; /* of a lane */
+} moments_run;
+
+/* Adds what a chunk has of H and B to c->lane. */
+static void add_moments(const sol_calib *c, const chunk *k, void *arg)
 {
+    moments_run *r = arg;
+    const sol_layer_set *s = r->set;
+    int64_t in = r->in, out = r->out;
     float root[SOL_CALIB_CHUNK_TOKENS];
-    memset(c->h, 0, (size_t)(in * in) * sizeof *c->h);
-    memset(c->b, 0, (size_t)(out * in) * sizeof *c->b);
-    for (int64_t first = 0; first < all_windows(c); first += c->chunk) {
-        chunk k = chunk_at(c, first);
-        const void *input = run_stage(c, c->q, s->input, &k, c->x_q);
-        copy_inputs(c, input, k.counted * in, c->inputs);
-        wanted_outputs(c, s, &k, input, c->outputs, out);
-        if (k.counted == 0) continue;
-        for (int64_t at = 0; at < k.counted; at += SOL_CALIB_CHUNK_TOKENS) {
-            chunk part = k;
-            part.row += at;
-            part.counted = sol_min_i64(k.counted - at, SOL_CALIB_CHUNK_TOKENS);
-            token_roots(c, &part, s, root);
-            scale_rows(c->inputs + at * in, part.counted, in, root);
-            scale_rows(c->outputs + at * out, part.counted, out, root);
-        }
-        add_sizes(c, s, c->outputs, k.counted, out, size);
-        correlate(c, c->inputs, in, c->inputs, in, k.counted, c->h);
-        correlate(c, c->outputs, out, c->inputs, in, k.counted, c->b);
+    const void *input = run_stage(c, c->q, s->input, k, c->x_q);
+    copy_inputs(c, input, k->counted * in, c->inputs);
+    wanted_outputs(c, s, k, input, c->outputs, out);
+    if (k->counted == 0) return;
+    for (int64_t at = 0; at < k->counted; at += SOL_CALIB_CHUNK_TOKENS) {
+        chunk part = *k;
+        part.row += at;
+        part.counted = sol_min_i64(k->counted - at, SOL_CALIB_CHUNK_TOKENS);
+        token_roots(c, &part, s, root);
+        scale_rows(c->inputs + at * in, part.counted, in, root);
+        scale_rows(c->outputs + at * out, part.counted, out, root);
     }
-    float n = (float)(c->opts.windows * c->opts.seq);
-    for (int64_t i = 0; i < in * in; i++) c->h[i] /= n;
-    for (int64_t i = 0; i < out * in; i++) c->b[i] /= n;
-    for (int i = 0; i < s->n; i++) size[i] /= (double)n;
+    add_sizes(c, s, c->outputs, k->counted, out, r->size);
+    correlate(c, c->inputs, in, c->inputs, in, k->counted, c->lane);
+    correlate(c, c->outputs, out, c->inputs, in, k->counted, c->lane + in * in);
+}
+
+/* size[n] += that of the lanes from `first` on, one a rank, in order. */
+static sol_status sum_sizes(sol_calib *c, const moments_run *r, int64_t first, int64_t lanes,
+                            double *size, sol_err *err)
+{
+    double all[SOL_DIST_MAX][SOL_CALIB_MAX_PARTS];
+    int ranks = sol_dist_size(c->opts.dist);
+    memcpy(all[0], r->size, sizeof all[0]);
+    if (ranks > 1) SOL_TRY(sol_dist_gather(c->opts.dist, r->size, sizeof r->size, all, err));
+    for (int i = 0; i < ranks && first + i < lanes; i++)
+        for (int k = 0; k < r->set->n; k++) size[k] += all[i][k];
+    return SOL_OK;
+}
+
+/* H and B of a set, in c->moments; size[n]: the mean of |y|^2 of each layer. */
+static sol_status gather(sol_calib *c, const sol_layer_set *s, int64_t in, int64_t out,
+                         double *size, sol_err *err)
+{
+    int64_t n = in * in + out * in, lanes = sol_share_lanes(chunk_count(c));
+    for (int64_t first = 0; first < lanes; first += sol_dist_size(c->opts.dist)) {
+        moments_run r = {.set = s, .in = in, .out = out};
+        int64_t lane = first + sol_dist_rank(c->opts.dist);
+        memset(c->lane, 0, (size_t)n * sizeof *c->lane);
+        if (lane < lanes) walk_lane(c, lane, add_moments, &r);
+        SOL_TRY(sol_share_add(&c->share, first, lanes, c->lane, c->moments, n, err));
+        SOL_TRY(sum_sizes(c, &r, first, lanes, size, err));
+    }
+    SOL_TRY(sol_share_sum(&c->share, c->moments, n, err));
+    float tokens = (float)(c->opts.windows * c->opts.seq);
+    for (int64_t i = 0; i < n; i++) c->moments[i] /= tokens;
+    for (int i = 0; i < s->n; i++) size[i] /= (double)tokens;
+    return SOL_OK;
 }
 
 /* effective = what layer p ships as: Q(w), or w in fp16 where an override keeps it. */
@@ -245,24 +336,48 @@ static void place_solved(const sol_calib *c, const sol_quant_spec *spec, const s
         memcpy(latent, q, (size_t)sol_param_count(p) * sizeof *q);
 }
 
+/* The quantized stream behind o and down. */
+static void move_quantized(const sol_calib *c, const chunk *k, void *arg)
+{
+    const sol_layer_set *s = arg;
+    int64_t C = c->model->config.hidden_size;
+    project(c, c->effective, s->which[0], run_stage(c, c->q, s->input, k, c->x_q), k->rows, 1,
+            c->x_q + k->row * C, C);
+}
+
+/* By rank 0, for all. */
+static sol_status solve(sol_calib *c, const sol_layer_set *s, const sol_quant_spec *spec,
+                        sol_calib_system *system, sol_err *err)
+{
+    const sol_param *named = sol_model_by_role(c->model, c->layer, s->which[0]);
+    int64_t out = sol_layer_set_rows(c->original, s);
+    sol_status st = SOL_OK;
+    if (sol_dist_rank(c->opts.dist) == 0)
+        st = sol_calib_solve(c->ctx, spec, named->name, &c->opts, system, err);
+    SOL_TRY(sol_share_agree(&c->share, st, err));
+    SOL_TRY(sol_share_send(&c->share, system->misfit, sizeof system->misfit, err));
+    return sol_share_send(&c->share, c->solved, (size_t)(out * system->cols) * sizeof *c->solved,
+                          err);
+}
+
 static sol_status solve_set(sol_calib *c, const sol_layer_set *s, sol_calib_report *r, sol_err *err)
 {
     double size[SOL_CALIB_MAX_PARTS] = {0};
     int64_t in = sol_layer_param(c->original, s->which[0])->cols,
             out = sol_layer_set_rows(c->original, s), at = 0;
-    sol_calib_system system = {
-        .cols = in, .n_parts = s->n, .w = c->w, .h = c->h, .b = c->b, .q = c->solved};
+    sol_calib_system system = {.cols = in, .n_parts = s->n, .w = c->w, .q = c->solved};
+    system.h = c->moments;
+    system.b = c->moments + in * in;
     for (int i = 0; i < s->n; i++) {
         const sol_param *p = sol_layer_param(c->original, s->which[i]);
         system.part_rows[i] = p->rows;
         memcpy(c->w + at, sol_model_f32(c->original, p), (size_t)sol_param_count(p) * sizeof *c->w);
         at += sol_param_count(p);
     }
-    gather(c, s, in, out, size);
-    const sol_param *named = sol_model_by_role(c->model, c->layer, s->which[0]);
+    SOL_TRY(gather(c, s, in, out, size, err));
     sol_quant_spec spec = sol_layer_quant(&c->spec, c->layer, s->which[0]);
     if (spec.method)
-        SOL_TRY(sol_calib_solve(c->ctx, &spec, named->name, &c->opts, &system, err));
+        SOL_TRY(solve(c, s, &spec, &system, err));
     else
         memcpy(c->solved, c->w, (size_t)(out * in) * sizeof *c->solved);
     const float *q = c->solved;
@@ -272,14 +387,7 @@ static sol_status solve_set(sol_calib *c, const sol_layer_set *s, sol_calib_repo
         place_solved(c, &spec, p, q);
         q += sol_param_count(p);
     }
-    /* The quantized stream behind o and down. */
-    int64_t C = c->model->config.hidden_size;
-    if (s->adds)
-        for (int64_t first = 0; first < all_windows(c); first += c->chunk) {
-            chunk k = chunk_at(c, first);
-            project(c, c->effective, s->which[0], run_stage(c, c->q, s->input, &k, c->x_q), k.rows,
-                    1, c->x_q + k.row * C, C);
-        }
+    if (s->adds) walk(c, move_quantized, (void *)(uintptr_t)s);
     return SOL_OK;
 }
 
@@ -339,45 +447,58 @@ static void quantize_block(const sol_calib *c, const sol_model *source)
     }
 }
 
-static double calibrated_error(const sol_calib *c)
-{
-    return relative_error(c, c->x_q, c->x_fp, 0, c->opts.windows);
-}
-
-/* The block's outputs from x_in by `effective`, in x_q. */
-static void run_effective(const sol_calib *c)
+/* The block's outputs from x_in by `effective`, in x_q, and their errors. */
+static sol_status run_effective(sol_calib *c, sol_err *err)
 {
     memcpy(c->x_q, c->x_in,
            (size_t)(all_windows(c) * c->opts.seq * c->model->config.hidden_size) * sizeof *c->x_q);
     run_block(c, c->q, c->effective, c->x_q);
+    walk(c, find_errors, NULL);
+    return share_tokens(c, c->error, sizeof *c->error, err);
 }
 
-static bool refine_step(void *user, int64_t done)
+/* The same with what `source` ships as; *error: over the windows that are calibrated on. */
+static sol_status run_quantized(sol_calib *c, const sol_model *source, double *error, sol_err *err)
 {
-    const sol_calib *c = user;
-    return told(c, "training", done, c->opts.steps);
+    quantize_block(c, source);
+    SOL_TRY(run_effective(c, err));
+    *error = mean_error(c, 0, c->opts.windows);
+    return SOL_OK;
+}
+
+static sol_status refine_step(void *user, int64_t done, sol_err *err)
+{
+    sol_calib *c = user;
+    return tell(c, "training", done, c->opts.steps, err);
+}
+
+/* Ranks train on each other's windows; what rank 0 finds counts, for processors may differ. */
+static sol_status refine(sol_calib *c, sol_err *err)
+{
+    size_t token = (size_t)c->model->config.hidden_size * sizeof(float);
+    SOL_TRY(share_tokens(c, c->x_in, token, err));
+    SOL_TRY(share_tokens(c, c->x_fp, token, err));
+    SOL_TRY(
+        sol_refine_run(&c->refine, c->layer, c->x_in, c->x_fp, c->doc_start, refine_step, c, err));
+    return sol_share_send(&c->share, c->latent->data, sol_calib_block_bytes(c->latent), err);
 }
 
 /* Keeps what the training found where it is better than what was solved; *error: that of what
  * stays. */
 static sol_status train_block(sol_calib *c, double *error, sol_err *err)
 {
+    double trained;
     if (c->opts.steps == 0) return SOL_OK;
     /* Keeps the solved block where the original was, which is not needed any more. */
     memcpy(c->original->data, c->latent->data, sol_calib_block_bytes(c->latent));
-    SOL_TRY(
-        sol_refine_run(&c->refine, c->layer, c->x_in, c->x_fp, c->doc_start, refine_step, c, err));
-    quantize_block(c, c->latent);
-    run_effective(c);
-    double trained = calibrated_error(c);
+    SOL_TRY(refine(c, err));
+    SOL_TRY(run_quantized(c, c->latent, &trained, err));
     if (trained < *error) {
         *error = trained;
         return SOL_OK;
     }
     memcpy(c->latent->data, c->original->data, sol_calib_block_bytes(c->latent));
-    quantize_block(c, c->latent);
-    run_effective(c);
-    return SOL_OK;
+    return run_quantized(c, c->latent, error, err);
 }
 
 static void begin_block(sol_calib *c, int64_t layer)
@@ -390,35 +511,29 @@ static void begin_block(sol_calib *c, int64_t layer)
            (size_t)(all_windows(c) * c->opts.seq * c->model->config.hidden_size) * sizeof *c->x_in);
 }
 
-static double rounded_error(const sol_calib *c)
+static sol_status solve_block(sol_calib *c, sol_calib_report *r, sol_err *err)
 {
-    quantize_block(c, c->original);
-    run_effective(c);
-    return calibrated_error(c);
+    for (int i = 0; i < SOL_ROLES; i++) r->layer[i] = NAN;
+    for (int i = 0; i < SOL_LAYER_SETS; i++) {
+        SOL_TRY(tell(c, sol_layer_sets[i].phase, i, SOL_LAYER_SETS, err));
+        SOL_TRY(solve_apart(c, &sol_layer_sets[i], r, err));
+    }
+    return SOL_OK;
 }
 
 sol_status sol_calib_block(sol_calib *c, int64_t layer, sol_calib_report *r, sol_err *err)
 {
     begin_block(c, layer);
-    for (int i = 0; i < SOL_ROLES; i++) r->layer[i] = NAN;
-    for (int i = 0; i < SOL_LAYER_SETS; i++) {
-        if (!told(c, sol_layer_sets[i].phase, i, SOL_LAYER_SETS))
-            return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-        SOL_TRY(solve_apart(c, &sol_layer_sets[i], r, err));
-    }
+    SOL_TRY(solve_block(c, r, err));
     r->block = layer;
-    r->rounded = rounded_error(c);
-    quantize_block(c, c->latent);
-    run_effective(c);
-    r->solved = r->trained = calibrated_error(c);
+    SOL_TRY(run_quantized(c, c->original, &r->rounded, err));
+    SOL_TRY(run_quantized(c, c->latent, &r->solved, err));
+    r->trained = r->solved;
     SOL_TRY(train_block(c, &r->trained, err));
     give_block(c, layer);
-    if (c->model->dtype != SOL_F32) { /* what the model could hold of it */
-        quantize_block(c, c->latent);
-        run_effective(c);
-        r->trained = calibrated_error(c);
-    }
-    r->held_out = relative_error(c, c->x_q, c->x_fp, c->opts.windows, all_windows(c));
+    if (c->model->dtype != SOL_F32) /* what the model could hold of it */
+        SOL_TRY(run_quantized(c, c->latent, &r->trained, err));
+    r->held_out = mean_error(c, c->opts.windows, all_windows(c));
     if (!isfinite(r->trained))
         return sol_fail(err, SOL_ERR_NONFINITE, "block %lld: its outputs are not finite",
                         (long long)layer);
@@ -427,6 +542,7 @@ sol_status sol_calib_block(sol_calib *c, int64_t layer, sol_calib_report *r, sol
 
 sol_status sol_calib_restore(sol_calib *c, int64_t layer, const sol_model *block, sol_err *err)
 {
+    double error;
     if (block->n_elements != c->latent->n_elements || block->dtype != SOL_F32)
         return sol_fail(err, SOL_ERR_SHAPE, "block %lld: is not one of this model",
                         (long long)layer);
@@ -434,9 +550,7 @@ sol_status sol_calib_restore(sol_calib *c, int64_t layer, const sol_model *block
     run_block(c, c->fp, c->original, c->x_fp);
     memcpy(c->latent->data, block->data, sol_calib_block_bytes(c->latent));
     give_block(c, layer);
-    quantize_block(c, c->latent);
-    run_effective(c);
-    return SOL_OK;
+    return run_quantized(c, c->latent, &error, err);
 }
 
 const sol_model *sol_calib_block_model(const sol_calib *c)
@@ -511,7 +625,7 @@ static sol_status make_arrays(sol_calib *c, sol_err *err)
            C = (size_t)c->model->config.hidden_size;
     sol_layer_extent e =
         sol_layer_widest(c->latent, c->chunk * c->opts.seq, c->opts.compute == SOL_BF16);
-    size_t rows = (size_t)(c->chunk * c->opts.seq);
+    size_t rows = (size_t)(c->chunk * c->opts.seq), moments = (size_t)(e.in * e.in + e.weights);
     SOL_TRY(sol_alloc_array((void **)&c->x_fp, stream * C, sizeof *c->x_fp, err));
     SOL_TRY(sol_alloc_array((void **)&c->x_q, stream * C, sizeof *c->x_q, err));
     SOL_TRY(sol_alloc_array((void **)&c->x_in, stream * C, sizeof *c->x_in, err));
@@ -519,8 +633,10 @@ static sol_status make_arrays(sol_calib *c, sol_err *err)
     SOL_TRY(sol_alloc_array((void **)&c->inputs, rows * (size_t)e.in, sizeof *c->inputs, err));
     SOL_TRY(sol_alloc_array((void **)&c->outputs, rows * (size_t)e.out, sizeof *c->outputs, err));
     SOL_TRY(sol_alloc_array(&c->scratch, (size_t)e.scratch, 1, err));
-    SOL_TRY(sol_alloc_array((void **)&c->h, (size_t)(e.in * e.in), sizeof *c->h, err));
-    SOL_TRY(sol_alloc_array((void **)&c->b, (size_t)e.weights, sizeof *c->b, err));
+    SOL_TRY(sol_share_create(&c->share, c->ctx, c->opts.dist, (int64_t)moments, err));
+    SOL_TRY(sol_alloc_array((void **)&c->moments, moments, sizeof *c->moments, err));
+    SOL_TRY(sol_alloc_array((void **)&c->lane, moments, sizeof *c->lane, err));
+    SOL_TRY(sol_alloc_array((void **)&c->error, stream, sizeof *c->error, err));
     SOL_TRY(sol_alloc_array((void **)&c->w, (size_t)e.weights, sizeof *c->w, err));
     return sol_alloc_array((void **)&c->solved, (size_t)e.weights, sizeof *c->solved, err);
 }
@@ -573,8 +689,10 @@ void sol_calib_free(sol_calib **cp)
     sol_free(c->inputs);
     sol_free(c->outputs);
     sol_free(c->scratch);
-    sol_free(c->h);
-    sol_free(c->b);
+    sol_share_free(&c->share);
+    sol_free(c->moments);
+    sol_free(c->lane);
+    sol_free(c->error);
     sol_free(c->w);
     sol_free(c->solved);
     sol_free(c);

@@ -16,12 +16,17 @@
  * should have from x_fp. The targets of o and down, whose outputs are added to the stream, include
  * the difference x_fp - x_q, so that later layers repair an error of earlier ones. Memory holds the
  * streams, one block three times (its weights, its latent weights and their quantized values) and
- * one system of solve.h; nothing of the other blocks. The same bits for any number of threads, and
- * whether blocks were calibrated now or restored. */
+ * one system of solve.h; nothing of the other blocks. The same bits for any number of threads and
+ * ranks, and whether blocks were calibrated now or restored.
+ *
+ * Ranks share the passes over the windows, which make up to 8 lanes, the sums of their moments, and
+ * the windows of each step of the training. Layers are solved by rank 0, for which the others wait.
+ * All ranks call the functions together and get the same result, or failure. */
 #ifndef SOLERA_CALIB_CALIB_H
 #define SOLERA_CALIB_CALIB_H
 
 #include "base/mem.h"
+#include "dist/dist.h"
 #include "model/model.h"
 #include "quant/quant.h"
 #include "text/batcher.h"
@@ -64,6 +69,7 @@ typedef struct sol_calib_opts {
     bool added_norms;     /* the model was without its norms before o and down (sub_norms.h): the
                            * full-precision blocks, whose outputs are wanted, run without them */
     sol_calib_latent latent;
+    sol_dist *dist; /* ranks that share the work, borrowed; NULL: one */
 } sol_calib_opts;
 
 /* Errors are means over tokens of |y - y_fp|^2 / |y_fp|^2, y the block's output from x_q, y_fp that

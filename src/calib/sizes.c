@@ -64,7 +64,7 @@ size_t sol_calib_block_bytes(const sol_model *block)
 int64_t sol_calib_chunk_windows(const sol_calib_opts *o)
 {
     int64_t n = o->seq < SOL_CALIB_CHUNK_TOKENS ? SOL_CALIB_CHUNK_TOKENS / o->seq : 1;
-    return n < o->windows + o->held_out ? n : o->windows + o->held_out;
+    return sol_min_i64(n, sol_ceil_div(o->windows + o->held_out, SOL_CALIB_LANES));
 }
 
 /* Bytes of the embedding as it ships, and of what it is rounded from where the model has it in
@@ -98,7 +98,7 @@ static sol_status tape_bytes(const sol_model *block, const sol_quant_spec *spec,
         if (st == SOL_OK) sol_tape_report(refine.tape, &plan);
         sol_refine_free(&refine);
         if (st != SOL_OK) return st;
-        sol_plan_add(&plan, "training", 3 * sol_calib_block_bytes(block));
+        sol_plan_add(&plan, "training", sol_refine_bytes(block, o));
     }
     *bytes = sol_plan_total(&plan);
     return SOL_OK;
@@ -143,10 +143,12 @@ sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const
             sol_layer_param(block, sol_layer_sets[i].which[0])->cols, o, threads);
         if (some > solver) solver = some;
     }
-    size_t streams =
-        3 * (size_t)((o->windows + o->held_out) * o->seq) * (size_t)m->config.hidden_size;
+    size_t tokens = (size_t)((o->windows + o->held_out) * o->seq),
+           streams = 3 * tokens * (size_t)m->config.hidden_size,
+           moments = (size_t)(e.in * e.in + e.weights);
     *bytes = tapes + solver + 3 * sol_calib_block_bytes(block) + (size_t)e.scratch +
-             (streams + rows * (size_t)(e.in + e.out) + (size_t)(e.in * e.in + 3 * e.weights)) *
+             sol_share_bytes(o->dist, (int64_t)moments) + tokens * sizeof(double) +
+             (streams + rows * (size_t)(e.in + e.out) + 2 * moments + 2 * (size_t)e.weights) *
                  sizeof(float);
     sol_model_free(&block);
     return SOL_OK;

@@ -7,8 +7,9 @@
 #include "calib/solve.h"
 #include "calib/stage.h"
 
-/* Tokens that run at a time; a window is never cut. */
-enum { SOL_CALIB_CHUNK_TOKENS = 4096 };
+/* Tokens that run at a time, at most; a window is never cut. Windows make up to so many lanes,
+ * whose sums are added one after the other. */
+enum { SOL_CALIB_CHUNK_TOKENS = 4096, SOL_CALIB_LANES = 8 };
 
 /* The layers of a block that read the same input, in the order in which they are solved. */
 typedef struct sol_layer_set {

@@ -53,7 +53,7 @@ kind() { # NAME, settings: a job of this kind on every number of ranks
 kind fp32 --set train.activation_checkpoints=true
 kind bf16 --set train.compute=bf16 --set train.param_dtype=bf16_stochastic --set optim.moments=8bit --set dist.transport=bf16
 kind fused --set optim.fused=true --set train.grad_clip=0 --set train.accumulate=1 --set train.batch=8 --set train.activation_checkpoints=true
-# Rank 0 alone makes what lies in the directory: datasets of text, a calibrated model.
+# Rank 0 alone makes what lies in the directory: datasets of text. A calibration is shared.
 for n in 1 8; do
     on $n calibrated-$n --set data.train="$dir/text.txt" --set calibrate.data="$dir/text.txt" --set calibrate.enabled=true \
         --set calibrate.windows=8 --set calibrate.held_out=2 --set calibrate.steps=2 --set calibrate.batch=2 -t 1
@@ -150,6 +150,23 @@ cmp samples.alone samples.jsonl || fail "eval: other samples"
 refused 2 "solera eval: none.h5: cannot open" "$SOLERA" eval start.h5 --data none.h5
 refused 2 "windows of 1 token predict nothing" "$SOLERA" eval start.h5 --text text.txt --context 1
 refused 1 "rank 1 on $(uname -n) has another model than rank 0 on $(uname -n)" "$SOLERA" eval start.h5 --data data.h5 : -n 1 "$SOLERA" eval killed/run/ckpt/step-000003.h5 --data data.h5
+
+# A calibration, alone and goes on after its first block.
+calibrate() { # N RUN OUT options...
+    n=$1 here=$2 out=$3
+    shift 3
+    ranks $n "$SOLERA" calibrate calibrate.yaml --set run.dir=$here -o $out -q -t 1 "$@" >"$dir/out" 2>"$dir/err" || fail "calibrate on $n: $(cat "$dir/err")"
+}
+sed '/^train:/s/.*/train: {seq: 16}/; /^optim:/d; /^checkpoint:/d; s/^model: .*/model: {init: "random:tiny", tokenizer: tokenizer.json}/' job.yaml >calibrate.yaml
+echo 'calibrate: {windows: 9, held_out: 2, steps: 2, batch: 3}' >>calibrate.yaml
+calibrate 1 calibrated_1 alone.h5
+calibrate 3 calibrated_3 shared.h5
+cmp alone.h5 shared.h5 || fail "calibrate: another model on 3 ranks"
+rm calibrated_3/calibrated/block-001.h5
+calibrate 2 calibrated_3 resumed.h5 --resume
+cmp alone.h5 resumed.h5 || fail "calibrate: another model after a resume on 2 ranks"
+refused 2 "has another job than rank 0: calibrate.steps: 5 -> 6" sh -c 'exec "$0" "$@" --set calibrate.steps=$((OMPI_COMM_WORLD_RANK + 5))' \
+    "$SOLERA" calibrate calibrate.yaml --set run.dir="$dir/unlike"
 
 # A sweep: each run by one rank, as if alone; what is summed up is the same.
 cat >sweep.yaml <<YAML
