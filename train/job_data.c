@@ -21,7 +21,7 @@ void sol_job_made_name(const char *made, int i, char out[SOL_PATH_MAX])
         snprintf(out, SOL_PATH_MAX, "%.*s-%d%s", (int)(n - strlen(suffix)), made, i + 1, suffix);
 }
 
-/* File i, open, into the mixture and the digests. */
+/* File i, open, into the mixture. */
 static void add_file(sol_job_data *d, const sol_sources *files, int i)
 {
     const sol_dataset *file = &d->file[i].file;
@@ -29,11 +29,34 @@ static void add_file(sol_job_data *d, const sol_sources *files, int i)
     d->name[i] = files->row[i].path;
     d->mix.stream[i].tokens = &file->tokens;
     d->mix.stream[i].weight = files->row[i].weight;
-    if (i == 0) d->content = d->digest = SOL_FNV_START;
-    d->content = sol_fnv1a(d->content, &file->digest, sizeof file->digest);
-    d->digest = sol_fnv1a(d->digest, &file->digest, sizeof file->digest);
-    d->digest = sol_fnv1a(d->digest, &files->row[i].weight, sizeof files->row[i].weight);
-    if (files->n == 1) d->content = d->digest = file->digest;
+}
+
+/* Of the mixture: what is to blame is file i. */
+static sol_status blame(const sol_config *c, const sol_job_data *d, const char *key, int i,
+                        sol_status st, sol_err *why, sol_err *err)
+{
+    sol_err_prefix(why, st, "%s", d->name[i]);
+    return sol_job_blame(c, key, st, why, err);
+}
+
+/* Weights count by their proportion, as they do when windows are drawn: 6 and 2 are 3 and 1. */
+static sol_status take_digests(const sol_config *c, const char *key, sol_job_data *d, sol_err *err)
+{
+    int64_t share[SOL_MIX_MAX], round;
+    int at;
+    sol_err why = {0};
+    sol_status st = sol_mixture_shares(&d->mix, share, &round, &at, &why);
+    if (st != SOL_OK) return blame(c, d, key, at, st, &why, err);
+    d->content = d->digest = SOL_FNV_START;
+    for (int i = 0; i < d->n; i++) {
+        const uint64_t *file = &d->file[i].file.digest;
+        double weight = (double)share[i];
+        d->content = sol_fnv1a(d->content, file, sizeof *file);
+        d->digest = sol_fnv1a(d->digest, file, sizeof *file);
+        d->digest = sol_fnv1a(d->digest, &weight, sizeof weight);
+    }
+    if (d->n == 1) d->content = d->digest = d->file[0].file.digest;
+    return SOL_OK;
 }
 
 sol_status sol_job_open_data(sol_program *p, const sol_config *c, const char *key,
@@ -48,7 +71,7 @@ sol_status sol_job_open_data(sol_program *p, const sol_config *c, const char *ke
                                     err));
         add_file(d, files, i);
     }
-    return SOL_OK;
+    return take_digests(c, key, d, err);
 }
 
 sol_status sol_job_look_at_data(sol_program *p, const sol_config *c, const char *key,
@@ -60,7 +83,7 @@ sol_status sol_job_look_at_data(sol_program *p, const sol_config *c, const char 
         SOL_TRY(sol_job_look_at_tokens(p, c, key, files->row[i].path, t, &d->file[i], err));
         add_file(d, files, i);
     }
-    return SOL_OK;
+    return take_digests(c, key, d, err);
 }
 
 void sol_job_close_data(sol_job_data *d)
@@ -80,10 +103,7 @@ sol_status sol_job_batcher(const sol_config *c, const sol_job_data *d, sol_batch
 {
     sol_err why = {0};
     sol_status st = sol_batcher_init_mixed(b, &d->mix, c->train.seq, (uint64_t)c->run.seed, &why);
-    if (st != SOL_OK && d->n > 1) {
-        sol_err_prefix(&why, st, "%s", d->name[b->n]);
-        return sol_job_blame(c, "data.train", st, &why, err);
-    }
+    if (st != SOL_OK && d->n > 1) return blame(c, d, "data.train", b->n, st, &why, err);
     if (st != SOL_OK) return sol_fail(err, st, "%s", why.text);
     b->answers_only = c->data.loss_on == SOL_LOSS_ON_ANSWERS;
     if (b->answers_only)

@@ -35,57 +35,58 @@ static sol_status check_stream(const sol_tokens *t, int64_t seq, sol_err *err)
 enum { LONGEST_ROUND = 65536 };
 
 /* Is a round of P draws one that has the weights exactly? Then shares are set. */
-static bool try_round(sol_batcher *b, const sol_mixture *m, double sum, int64_t P)
+static bool try_round(const sol_mixture *m, double sum, int64_t P, int64_t share[SOL_MIX_MAX])
 {
     int64_t left = P;
     for (int i = 0; i < m->n; i++) {
         double want = m->stream[i].weight / sum * (double)P;
-        b->stream[i].share = (int64_t)round(want);
-        left -= b->stream[i].share;
-        if (b->stream[i].share < 1 || fabs(want - round(want)) > 1e-9) return false;
+        share[i] = (int64_t)round(want);
+        left -= share[i];
+        if (share[i] < 1 || fabs(want - round(want)) > 1e-9) return false;
     }
     return left == 0;
 }
 
 /* The longest round: shares rounded down, what is left one each to the largest remainders. */
-static void fill_longest_round(sol_batcher *b, const sol_mixture *m, double sum)
+static void fill_longest_round(const sol_mixture *m, double sum, int64_t share[SOL_MIX_MAX])
 {
     double rest[SOL_MIX_MAX];
     int64_t left = LONGEST_ROUND;
     for (int i = 0; i < m->n; i++) {
         double want = m->stream[i].weight / sum * LONGEST_ROUND;
-        b->stream[i].share = (int64_t)want;
+        share[i] = (int64_t)want;
         rest[i] = want - floor(want);
-        left -= b->stream[i].share;
+        left -= share[i];
     }
     for (; left > 0; left--) {
         int most = 0;
         for (int i = 1; i < m->n; i++)
             if (rest[i] > rest[most]) most = i;
-        b->stream[most].share++;
+        share[most]++;
         rest[most] = -1;
     }
 }
 
-static sol_status choose_round(sol_batcher *b, const sol_mixture *m, sol_err *err)
+sol_status sol_mixture_shares(const sol_mixture *m, int64_t share[SOL_MIX_MAX], int64_t *round,
+                              int *at, sol_err *err)
 {
     double sum = 0;
     for (int i = 0; i < m->n; i++) {
         double w = m->stream[i].weight;
-        b->n = i;
+        *at = i;
         if (!(w > 0 && isfinite(w)))
             return sol_fail(err, SOL_ERR_RANGE, "the weight %g: above 0 is expected", w);
         sum += w;
     }
     for (int i = 0; i < m->n; i++) {
-        b->n = i;
+        *at = i;
         if (!(m->stream[i].weight / sum >= 1.0 / LONGEST_ROUND))
             return sol_fail(err, SOL_ERR_RANGE, "the weight %g is less than 1/%d of all weights",
                             m->stream[i].weight, LONGEST_ROUND);
     }
-    for (b->round = m->n; b->round < LONGEST_ROUND; b->round++)
-        if (try_round(b, m, sum, b->round)) return SOL_OK;
-    fill_longest_round(b, m, sum);
+    for (*round = m->n; *round < LONGEST_ROUND; ++*round)
+        if (try_round(m, sum, *round, share)) return SOL_OK;
+    fill_longest_round(m, sum, share);
     return SOL_OK;
 }
 
@@ -100,7 +101,9 @@ sol_status sol_batcher_init_mixed(sol_batcher *b, const sol_mixture *m, int64_t 
         b->stream[i].first = b->windows;
         b->windows += (m->stream[i].tokens->n - 1) / seq;
     }
-    SOL_TRY(choose_round(b, m, err));
+    int64_t share[SOL_MIX_MAX];
+    SOL_TRY(sol_mixture_shares(m, share, &b->round, &b->n, err));
+    for (int i = 0; i < m->n; i++) b->stream[i].share = share[i];
     b->n = m->n;
     return SOL_OK;
 }

@@ -49,15 +49,21 @@ typedef struct sol_mixture {
     } stream[SOL_MIX_MAX];
 } sol_mixture;
 
+/* How the weights are kept: of each *round draws share[i] are of stream i. The round is the
+ * smallest that has the weights exactly, at most 65536, so that weights in one proportion give the
+ * same. SOL_ERR_RANGE: the weight of stream *at is not above 0, or less than 1/65536 of all. */
+sol_status sol_mixture_shares(const sol_mixture *m, int64_t share[SOL_MIX_MAX], int64_t *round,
+                              int *at, sol_err *err);
+
 typedef struct sol_batcher {
     int n;
     struct {
         const sol_tokens *tokens; /* borrowed */
-        int64_t share;            /* draws of a round */
+        int64_t share;            /* draws of a round (sol_mixture_shares) */
         int64_t first;            /* its first window, of the windows of all streams in a row */
     } stream[SOL_MIX_MAX];
     int64_t windows; /* of all streams */
-    int64_t round;   /* draws: the smallest that has the weights exactly, at most 65536 */
+    int64_t round;   /* draws */
     int64_t seq;     /* T */
     uint64_t seed;
     bool answers_only; /* targets outside answers are -1; the caller sets it where there are any */
@@ -70,7 +76,7 @@ typedef struct sol_batcher {
 sol_status sol_batcher_init(sol_batcher *b, const sol_tokens *t, int64_t seq, uint64_t seed,
                             sol_err *err);
 /* The same for a mixture, of which nothing is kept. On failure b->n is the stream that is to blame.
- * SOL_ERR_RANGE, too: a weight that is not above 0, or that is less than 1/65536 of all. */
+ * SOL_ERR_RANGE, too: as sol_mixture_shares. */
 sol_status sol_batcher_init_mixed(sol_batcher *b, const sol_mixture *m, int64_t seq, uint64_t seed,
                                   sol_err *err);
 /* Windows of all streams: of one alone, an epoch. */
