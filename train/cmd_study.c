@@ -30,7 +30,8 @@ static const sol_opt options[] = {
      .kind = SOL_OPT_FLAG,
      .offset = offsetof(struct args, sensitivity),
      .without = "-o|--force|--csv",
-     .help = "of one MODEL, RUN or job: the loss with each layer alone quantized, the dearest first"},
+     .help =
+         "of one MODEL, RUN or job: the loss with each layer alone quantized, the dearest first"},
     {.name = "--data",
      .value = "D.h5",
      .kind = SOL_OPT_TEXT,

@@ -19,7 +19,7 @@ typedef enum key_want {
     ATTENTION_SCALE, /* 0, or 1 / sqrt(head_dim) */
     WINDOW,          /* 0, or no smaller than the context, or of a family that has windows */
     SILU,
-    WINDOW_LAYERS,   /* all, where there is a window */
+    WINDOW_LAYERS, /* all, where there is a window */
     SCALING_TYPE,
     SCALING_FACTOR, /* ONE_OR_0, unless the type of the scaling says what it is for */
     LAYOUT
