@@ -198,6 +198,14 @@ static void close_job(sol_program *p, calibrate_job *j)
     sol_run_dir_close(&j->dir);
 }
 
+/* What is calibrated is needed once more where a block is done again. */
+static sol_status check_output(const sol_config *c, const struct args *args, sol_err *err)
+{
+    if (!args->out) return SOL_OK;
+    SOL_TRY(sol_file_differs(c->model.init, args->out, err));
+    return sol_output_check(args->out, SOL_OUTPUT_MODEL, args->force, err);
+}
+
 static sol_status write_result(sol_program *p, const struct args *args, const calibrate_job *j,
                                sol_err *err)
 {
@@ -232,8 +240,7 @@ static sol_status calibrate(sol_program *p, const struct args *args, calibrate_j
 {
     sol_ctx *ctx;
     bool is_first = sol_dist_rank(p->dist) == 0;
-    if (args->out && is_first)
-        SOL_TRY(sol_output_check(args->out, SOL_OUTPUT_MODEL, args->force, err));
+    if (is_first) SOL_TRY(check_output(j->config, args, err));
     SOL_TRY(sol_program_ctx(p, &ctx, err));
     SOL_TRY(open_job(p, j, ctx, args->resume, err));
     SOL_TRY(fit_norms(p, j, ctx, err));

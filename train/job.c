@@ -85,9 +85,12 @@ static sol_status random_config(const sol_config *c, sol_model_config *m, sol_to
 
 static sol_status check_seq(const sol_config *c, const sol_model_config *m, sol_err *err)
 {
-    if (c->train.seq <= m->max_position_embeddings) return SOL_OK;
-    return sol_config_fail(c, "train.seq", err, "%lld is more than the model's %lld positions",
-                           (long long)c->train.seq, (long long)m->max_position_embeddings);
+    bool calibrates = c->calibrate.seq > m->max_position_embeddings;
+    int64_t seq = calibrates ? c->calibrate.seq : c->train.seq;
+    if (seq <= m->max_position_embeddings) return SOL_OK;
+    return sol_config_fail(c, calibrates ? "calibrate.seq" : "train.seq", err,
+                           "%lld is more than the model's %lld positions", (long long)seq,
+                           (long long)m->max_position_embeddings);
 }
 
 /* ctx NULL: without weights, here and below. */

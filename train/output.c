@@ -94,10 +94,13 @@ sol_status sol_output_check(const char *path, sol_output_kind kind, bool force, 
                                         [SOL_OUTPUT_TOKENIZER] = "tokenizer",
                                         [SOL_OUTPUT_SAMPLES] = "file of samples"};
     struct stat s;
+    bool file = kind < SOL_OUTPUT_FOLDER, there = stat(path, &s) == 0;
+    /* As the writer refuses it, but before the work. */
+    if (file && there && !S_ISREG(s.st_mode))
+        return sol_fail(err, SOL_ERR_IO, "%s: exists and is not a regular file", path);
     if (force) return SOL_OK;
-    if (kind >= SOL_OUTPUT_FOLDER) return check_folder(path, kind, err);
-    if (stat(path, &s) != 0 || !S_ISREG(s.st_mode) || is_ours(path, kind))
-        return SOL_OK; /* what is no file is refused by the writer */
+    if (!file) return check_folder(path, kind, err);
+    if (!there || is_ours(path, kind)) return SOL_OK;
     return sol_fail(
         err, SOL_ERR_USAGE,
         "%s: exists, and is no %s that solera wrote: name another file, or replace it with --force",

@@ -14,8 +14,8 @@ typedef enum sol_output_kind {
     SOL_OUTPUT_TABLES     /* likewise, of a sweep */
 } sol_output_kind;
 
-/* SOL_ERR_USAGE when `path` exists and is not what this program writes there, unless `force`.
- * Changes nothing. */
+/* SOL_ERR_USAGE when `path` exists and is not what this program writes there, unless `force`;
+ * SOL_ERR_IO when it should be a file and is a directory or a device. Changes nothing. */
 sol_status sol_output_check(const char *path, sol_output_kind kind, bool force, sol_err *err);
 
 /* The row of a verb's options; `type` is its struct, which has a bool `force`; `other`: the option

@@ -535,7 +535,7 @@ sol_status sol_calib_block(sol_calib *c, int64_t layer, sol_calib_report *r, sol
         SOL_TRY(run_quantized(c, c->latent, &r->trained, err));
     r->held_out = mean_error(c, c->opts.windows, all_windows(c));
     if (!isfinite(r->trained))
-        return sol_fail(err, SOL_ERR_NONFINITE, "block %lld: its outputs are not finite",
+        return sol_fail(err, SOL_ERR_NONFINITE, "model.layers.%lld: its outputs are not finite",
                         (long long)layer);
     return SOL_OK;
 }

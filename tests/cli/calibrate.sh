@@ -113,3 +113,6 @@ refuse "key 'calibrate.latent': 'firm' is not allowed: hard or soft" --set calib
 "$SOLERA" tokenize --tokenizer "$dir/other.json" --input "$dir/text.txt" -o "$dir/other.h5" 2>/dev/null
 refuse "was made with another tokenizer" --set calibrate.data="$dir/other.h5"
 refuse "key 'calibrate.windows'" --set calibrate.windows=0
+refuse "key 'calibrate.seq': 600 is more than the model's 512 positions" --set calibrate.seq=600
+refuse "exists and is not a regular file" -o "$dir"
+refuse "$base: is read, too: write another file" -o "$base"
