@@ -388,6 +388,23 @@ START_TEST(evaluation)
 }
 END_TEST
 
+/* Under mpirun: one rank has no memory, and no other one waits for it. */
+START_TEST(ranks)
+{
+    sol_dist *d;
+    const char *rank = getenv("OMPI_COMM_WORLD_RANK"), *n = getenv("SOL_FAULT_AT");
+    countdown[MEMORY] = rank && rank[0] == '1' && n ? atol(n) : 0;
+    fault_errno = ENOMEM;
+    sol_err why = {0};
+    sol_status st = sol_dist_open(&d, &why);
+    countdown[MEMORY] = 0;
+    if (n) ck_assert_int_eq(st, SOL_ERR_NOMEM);
+    sol_dist_close(&d);
+}
+END_TEST
+
 SOL_TEST_MAIN("faults", tcase_add_checked_fixture(tc, setup, teardown);
               tcase_add_test(tc, training); tcase_add_test(tc, exports);
-              tcase_add_test(tc, imports); tcase_add_test(tc, evaluation))
+              tcase_add_test(tc, imports); tcase_add_test(tc, evaluation);
+              TCase *of_ranks = tcase_create("ranks"); tcase_add_test(of_ranks, ranks);
+              suite_add_tcase(suite, of_ranks))

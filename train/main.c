@@ -134,6 +134,20 @@ static void reserve_standard_descriptors(void)
             _exit(1);
 }
 
+/* What all ranks know of is said by rank 0; what the others do not know of would keep them
+ * waiting. */
+static void say_failure(const sol_program *p, sol_status st, const sol_err *err)
+{
+    const char *verb = p->verb ? p->verb->name : "", *text = err->text;
+    int rank = sol_dist_rank(p->dist);
+    bool several = sol_dist_size(p->dist) > 1, agreed = several && sol_dist_agreed(p->dist);
+    if (agreed && rank > 0) return;
+    fprintf(stderr, "solera%s%s: ", verb[0] ? " " : "", verb);
+    if (several && !agreed) fprintf(stderr, "rank %d on %s: ", rank, sol_dist_host(p->dist, rank));
+    fprintf(stderr, "%s\n", text[0] ? text : sol_status_text(st));
+    if (several && !agreed) sol_dist_abort(p->dist, sol_status_exit_code(st));
+}
+
 int main(int argc, char **argv)
 {
     sol_err err = {0};
@@ -149,13 +163,7 @@ int main(int argc, char **argv)
     sol_live_clear(&p);
     if ((fflush(stdout) != 0 || ferror(stdout)) && st == SOL_OK)
         st = sol_fail(&err, SOL_ERR_LIBRARY, "stdout: not all of the output could be written");
-    bool alone = sol_dist_size(p.dist) == 1 || !sol_dist_agreed(p.dist);
-    if (st != SOL_OK && (alone || sol_dist_rank(p.dist) == 0))
-        fprintf(stderr, "solera%s%s: %s\n", p.verb ? " " : "", p.verb ? p.verb->name : "",
-                err.text[0] ? err.text : sol_status_text(st));
-    /* What the others do not know of would keep them waiting. */
-    if (st != SOL_OK && alone && sol_dist_size(p.dist) > 1)
-        sol_dist_abort(p.dist, sol_status_exit_code(st));
+    if (st != SOL_OK) say_failure(&p, st, &err);
     sol_program_free(&p);
     return sol_status_exit_code(st);
 }

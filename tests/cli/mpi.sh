@@ -21,6 +21,9 @@ for n in 1 2 4; do
     CK_FORK=no ranks $n "$BUILD/tests/test_dist" >"$dir/out" 2>&1 || fail "test_dist on $n: $(cat "$dir/out")"
     [ "$(grep -c '^100%' "$dir/out")" = $n ] || fail "test_dist on $n: $(cat "$dir/out")"
 done
+if [ -x "$BUILD/tests/test_faults" ]; then # a rank without memory keeps no other one waiting
+    SOL_FAULT_AT=3 CK_RUN_CASE=ranks CK_FORK=no ranks 2 "$BUILD/tests/test_faults" >"$dir/out" 2>&1 || fail "no memory on one rank: $(cat "$dir/out")"
+fi
 
 # The same bits on 1, 2, 4 and 8 ranks. A run lies in a folder of its own, so that its job has the same words: `on N FOLDER SETTINGS...`.
 make_job
@@ -74,8 +77,10 @@ pid=$!
 until_true "step 3" [ -e run/ckpt/step-000003.h5 ]
 victim=$(pgrep -P "$pid" | tail -n 1)
 kill -9 "$victim" 2>/dev/null || true
-wait "$pid" || true
+code=0
+wait "$pid" || code=$?
 pid=
+[ "$code" -ne 0 ] && grep -q "rank [0-3] .* on node $(uname -n) exited on signal 9" "$dir/said" || fail "a rank that dies: $code, $(cat "$dir/said")"
 on 2 killed --set distill.teacher=self --set distill.loss=cakld --set distill.hidden_weight=0.1 --set distill.grad_norms=2 --set study.every=2 \
     --resume -t 2
 same distill-1 killed
