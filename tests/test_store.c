@@ -159,6 +159,60 @@ START_TEST(checkpoint_round_trip)
 }
 END_TEST
 
+/* A rank reads the moments of its shard alone: here of 8 bits, with a scale a block. */
+START_TEST(moments_of_a_shard)
+{
+    sol_checkpoint a, b;
+    sol_adamw_config config = {.moments = SOL_U8};
+    make_checkpoint(&a, small_config(true, false), SOL_F32);
+    const sol_model *m = a.file.model;
+    sol_adamw_free(&a.optim);
+    ck_ok(sol_adamw_create(&a.optim, m, &config, err));
+    a.optim->t = 123;
+    for (int64_t i = 0; i < m->n_elements; i++) {
+        ((uint8_t *)a.optim->m)[i] = (uint8_t)(i % 251);
+        ((uint8_t *)a.optim->v)[i] = (uint8_t)(i % 241);
+    }
+    for (int64_t i = 0; i < a.optim->n_blocks; i++) {
+        a.optim->m_scale[i] = (float)i;
+        a.optim->v_scale[i] = (float)-i;
+    }
+    ck_ok(sol_test_write_checkpoint(&a, path, SOL_F32, err));
+    for (int how = SOL_MOMENTS_VERIFIED; how <= SOL_MOMENTS_LEFT; how++) {
+        ck_ok(sol_checkpoint_read_with(&b, path, SOL_F32, (sol_moments_how)how, err));
+        ck_assert(b.has_optim && !b.optim);
+        sol_checkpoint_free(&b);
+    }
+    int64_t at[3];
+    for (int i = 0; i < 3; i++) at[i] = sol_moment_align(m, m->n_elements * (i + 1) / 4);
+    sol_stretch stretch[2] = {{at[0], at[1] - at[0]}, {at[2], m->n_elements - at[2]}};
+    sol_shard shard = {stretch, 2};
+    sol_adamw *part;
+    ck_ok(sol_checkpoint_read_shard(&part, path, m, &shard, err));
+    ck_assert_int_eq(part->t, 123);
+    ck_assert_int_eq(part->shard_elements, stretch[0].n + stretch[1].n);
+    int64_t element = 0, block = 0;
+    for (int i = 0; i < 2; i++) {
+        sol_stretch before = {0, stretch[i].first};
+        int64_t first = sol_stretch_blocks(part, m, before),
+                n = sol_stretch_blocks(part, m, stretch[i]);
+        ck_assert_int_gt(n, 0);
+        for (int64_t k = 0; k < stretch[i].n; k++) {
+            ck_assert_int_eq(((uint8_t *)part->m)[element + k], (stretch[i].first + k) % 251);
+            ck_assert_int_eq(((uint8_t *)part->v)[element + k], (stretch[i].first + k) % 241);
+        }
+        for (int64_t k = 0; k < n; k++) {
+            ck_assert(part->m_scale[block + k] == (float)(first + k));
+            ck_assert(part->v_scale[block + k] == (float)-(first + k));
+        }
+        element += stretch[i].n;
+        block += n;
+    }
+    sol_adamw_free(&part);
+    sol_checkpoint_free(&a);
+}
+END_TEST
+
 typedef struct streamed {
     const sol_model *want;
     int begun, blocks;
@@ -591,7 +645,8 @@ START_TEST(stranger_is_named)
 END_TEST
 
 SOL_TEST_MAIN("store", tcase_add_checked_fixture(tc, setup, teardown);
-              tcase_add_test(tc, checkpoint_round_trip); tcase_add_test(tc, model_file_converts);
+              tcase_add_test(tc, checkpoint_round_trip); tcase_add_test(tc, moments_of_a_shard);
+              tcase_add_test(tc, model_file_converts);
               tcase_add_test(tc, a_model_is_streamed_in_blocks_of_rows);
               tcase_add_test(tc, same_state_same_bytes); tcase_add_test(tc, packed_round_trip);
               tcase_add_test(tc, dataset_round_trip); tcase_add_test(tc, dataset_refuses);

@@ -162,8 +162,11 @@ static sol_status compare_config(sol_trainer *t, sol_err *err)
 static sol_status read_checkpoint(const sol_trainer *t, const char *path, sol_checkpoint *from,
                                   sol_err *err)
 {
-    SOL_TRY(sol_checkpoint_read(from, path, sol_config_param_dtype(t->config), err));
-    if (from->optim && from->file.config_yaml && from->file.tokenizer) return SOL_OK;
+    sol_moments_how how = SOL_MOMENTS_READ;
+    if (sol_dist_size(t->dist) > 1) /* open_lanes reads each rank's own */
+        how = sol_trainer_writes(t) ? SOL_MOMENTS_VERIFIED : SOL_MOMENTS_LEFT;
+    SOL_TRY(sol_checkpoint_read_with(from, path, sol_config_param_dtype(t->config), how, err));
+    if (from->has_optim && from->file.config_yaml && from->file.tokenizer) return SOL_OK;
     sol_checkpoint_free(from);
     return sol_fail(err, SOL_ERR_FORMAT, "%s: is no checkpoint of a run", path);
 }
@@ -340,7 +343,6 @@ static void take_state(sol_trainer *t, sol_checkpoint *from)
     from->file.model = NULL;
     from->file.tokenizer = NULL;
     from->optim = NULL;
-    t->optim->config = sol_config_adamw(t->config);
     t->step = from->state.step;
     t->tokens = from->state.tokens;
     t->skipped = from->state.skipped;
@@ -387,7 +389,18 @@ static sol_status open_state(sol_trainer *t, opening *o, sol_err *err)
     return sol_job_check_quant(c, t->model, &t->quant, err);
 }
 
-/* The lanes, and of the moments the shard of this rank: 0 in a new run. */
+/* The moments of this rank's shard: 0 in a new run. */
+static sol_status open_moments(sol_trainer *t, const sol_shard *shard, sol_err *err)
+{
+    sol_adamw_config adamw = sol_config_adamw(t->config);
+    char path[SOL_PATH_MAX];
+    if (t->saved_step < 0) return sol_adamw_create_shard(&t->optim, t->model, &adamw, shard, err);
+    sol_run_dir_checkpoint(&t->dir, (uint64_t)t->saved_step, path);
+    if (!t->optim) SOL_TRY(sol_checkpoint_read_shard(&t->optim, path, t->model, shard, err));
+    t->optim->config = adamw;
+    return SOL_OK;
+}
+
 static sol_status open_lanes(sol_trainer *t, opening *o, sol_err *err)
 {
     const sol_config *c = t->config;
@@ -395,10 +408,7 @@ static sol_status open_lanes(sol_trainer *t, opening *o, sol_err *err)
     sol_lanes_opts lanes = {
         .lanes = t->cut.lanes, .by_layer = t->cut.in_parts, .transport = c->dist.transport};
     SOL_TRY(sol_lanes_create(&t->lanes, t->ctx, t->dist, t->model, &lanes, err));
-    sol_adamw_config adamw = sol_config_adamw(c);
-    const sol_shard *shard = sol_lanes_shard(t->lanes);
-    if (!t->optim) return sol_adamw_create_shard(&t->optim, t->model, &adamw, shard, err);
-    return sol_dist_size(t->dist) > 1 ? sol_adamw_cut(&t->optim, t->model, shard, err) : SOL_OK;
+    return open_moments(t, sol_lanes_shard(t->lanes), err);
 }
 
 /* Read anew at a resume: it must be the same. */

@@ -146,30 +146,27 @@ static void copy_stretch(sol_adamw *to, const sol_adamw *from, const sol_model *
                          int64_t block, sol_stretch r)
 {
     size_t size = sol_dtype_size(from->config.moments), n = (size_t)r.n * size;
-    int64_t first = block_at(from, m, r.first);
-    size_t scales = (size_t)sol_stretch_blocks(from, m, r) * sizeof(float);
+    size_t first = (size_t)block_at(to, m, r.first) * sizeof(float),
+           scales = (size_t)sol_stretch_blocks(to, m, r) * sizeof(float);
     memcpy((char *)to->m + (size_t)at * size, (char *)from->m + (size_t)r.first * size, n);
     memcpy((char *)to->v + (size_t)at * size, (char *)from->v + (size_t)r.first * size, n);
-    if (!from->m_scale) return;
-    memcpy(to->m_scale + block, from->m_scale + first, scales);
-    memcpy(to->v_scale + block, from->v_scale + first, scales);
+    if (!to->m_scale) return;
+    memcpy(to->m_scale + block, (char *)from->m_scale + first, scales);
+    memcpy(to->v_scale + block, (char *)from->v_scale + first, scales);
 }
 
-sol_status sol_adamw_cut(sol_adamw **o, const sol_model *model, const sol_shard *shard,
-                         sol_err *err)
+sol_status sol_adamw_cut(sol_adamw **o, const sol_adamw *all, const sol_model *model,
+                         const sol_shard *shard, sol_err *err)
 {
-    sol_adamw *part, *all = *o;
     int64_t at = 0, block = 0;
-    SOL_TRY(sol_adamw_create_shard(&part, model, &all->config, shard, err));
-    part->t = all->t;
+    SOL_TRY(sol_adamw_create_shard(o, model, &all->config, shard, err));
+    (*o)->t = all->t;
     for (int i = 0; i < shard->n; i++) {
         sol_stretch r = shard->stretch[i];
-        copy_stretch(part, all, model, at, block, r);
+        copy_stretch(*o, all, model, at, block, r);
         at += r.n;
-        block += sol_stretch_blocks(all, model, r);
+        block += sol_stretch_blocks(*o, model, r);
     }
-    sol_adamw_free(o);
-    *o = part;
     return SOL_OK;
 }
 

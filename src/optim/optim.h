@@ -67,9 +67,10 @@ sol_status sol_adamw_create_shard(sol_adamw **o, const sol_model *model, const s
 void sol_adamw_free(sol_adamw **o);
 /* How many moment blocks of the model begin in a stretch of a shard. */
 int64_t sol_stretch_blocks(const sol_adamw *o, const sol_model *model, sol_stretch s);
-/* Replaces *o, which has all moments, by one that has those of the shard. */
-sol_status sol_adamw_cut(sol_adamw **o, const sol_model *model, const sol_shard *shard,
-                         sol_err *err);
+/* The moments of the shard out of all, which m, v, m_scale and v_scale of `all` point to, at any
+ * address; of it only these, config and t are read. */
+sol_status sol_adamw_cut(sol_adamw **o, const sol_adamw *all, const sol_model *model,
+                         const sol_shard *shard, sol_err *err);
 /* Bytes of the moments that sol_adamw_create allocates. */
 size_t sol_adamw_bytes(const sol_model *model, const sol_adamw_config *c);
 

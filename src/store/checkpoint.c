@@ -175,25 +175,57 @@ static sol_status get_moments_kind(const sol_h5_file *f, const sol_h5_node *grou
     return SOL_OK;
 }
 
-/* Finds all datasets of the moments before it allocates the optimizer, so that a damaged file does
- * not cost the memory of a good one. */
-static sol_status get_moments(const sol_h5_file *f, const sol_model *m, const sol_adamw_config *c,
-                              sol_adamw **o, sol_err *err)
+/* Finds all datasets of the moments: node[moment_parts]. */
+static sol_status find_moments(const sol_h5_file *f, const sol_model *m, const sol_adamw_config *c,
+                               const sol_h5_node **node, sol_err *err)
 {
-    const sol_h5_node *node;
     moment_part part[N_MOMENT_PARTS];
     sol_adamw sizes = {.config = *c, .n_elements = m->n_elements};
     for (int i = 0; i < m->n_params; i++) sizes.n_blocks += sol_moment_blocks(&m->params[i]);
     int n = moment_parts(&sizes, part);
     for (int i = 0; i < n; i++)
-        SOL_TRY(sol_h5_need_dataset(f, part[i].path, part[i].type, 1, &part[i].n, &node, err));
-    SOL_TRY(sol_adamw_create(o, m, c, err));
-    moment_parts(*o, part);
-    for (int i = 0; i < n; i++) {
-        SOL_TRY(sol_h5_need_dataset(f, part[i].path, part[i].type, 1, &part[i].n, &node, err));
-        SOL_TRY(sol_h5_read(f, node, part[i].data, err));
-    }
+        SOL_TRY(sol_h5_need_dataset(f, part[i].path, part[i].type, 1, &part[i].n, &node[i], err));
     return SOL_OK;
+}
+
+/* They are found before the optimizer is allocated, so that a damaged file does not cost the memory
+ * of a good one. */
+static sol_status get_moments(const sol_h5_file *f, const sol_model *m, const sol_adamw_config *c,
+                              sol_adamw **o, sol_err *err)
+{
+    const sol_h5_node *node[N_MOMENT_PARTS];
+    moment_part part[N_MOMENT_PARTS];
+    SOL_TRY(find_moments(f, m, c, node, err));
+    SOL_TRY(sol_adamw_create(o, m, c, err));
+    int n = moment_parts(*o, part);
+    for (int i = 0; i < n; i++) SOL_TRY(sol_h5_read(f, node[i], part[i].data, err));
+    return SOL_OK;
+}
+
+static sol_status verify_moments(const sol_h5_file *f, const sol_model *m,
+                                 const sol_adamw_config *c, sol_err *err)
+{
+    const sol_h5_node *node[N_MOMENT_PARTS] = {NULL};
+    SOL_TRY(find_moments(f, m, c, node, err));
+    for (int i = 0; i < N_MOMENT_PARTS; i++)
+        if (node[i]) SOL_TRY(sol_h5_verify(f, node[i], err));
+    return SOL_OK;
+}
+
+/* Those of a shard, out of the mapped file. */
+static sol_status cut_moments(const sol_h5_file *f, const sol_model *m, sol_adamw *head,
+                              const sol_shard *shard, sol_adamw **o, sol_err *err)
+{
+    const sol_h5_node *node[N_MOMENT_PARTS] = {NULL};
+    void *data[N_MOMENT_PARTS] = {NULL};
+    SOL_TRY(find_moments(f, m, &head->config, node, err));
+    for (int i = 0; i < N_MOMENT_PARTS; i++)
+        if (node[i]) data[i] = (char *)(uintptr_t)f->map.data + node[i]->offset;
+    head->m = data[0];
+    head->v = data[1];
+    head->m_scale = data[2];
+    head->v_scale = data[3];
+    return sol_adamw_cut(o, head, m, shard, err);
 }
 
 static sol_status get_real32(const sol_h5_file *f, const sol_h5_node *n, const char *name,
@@ -205,18 +237,20 @@ static sol_status get_real32(const sol_h5_file *f, const sol_h5_node *n, const c
     return SOL_OK;
 }
 
-static sol_status get_optim(const sol_h5_file *f, const sol_model *m, sol_adamw **o, sol_err *err)
+/* All but the moments. */
+static sol_status get_optim_head(const sol_h5_file *f, sol_adamw *head, sol_err *err)
 {
     const sol_h5_node *group;
     sol_adamw_config c = {0};
     const char *kind;
-    int64_t t, stochastic = 0;
+    int64_t stochastic = 0;
     SOL_TRY(sol_h5_need_group(f, "/optim", &group, err));
     SOL_TRY(sol_h5_get_text(f, group, "kind", &kind, err));
     if (strcmp(kind, "adamw") != 0)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: /optim: kind is %.40s, expected adamw",
                         f->path, kind);
-    SOL_TRY(sol_h5_get_i64(f, group, "t", 0, INT64_MAX, &t, err));
+    *head = (sol_adamw){0};
+    SOL_TRY(sol_h5_get_i64(f, group, "t", 0, INT64_MAX, &head->t, err));
     SOL_TRY(get_real32(f, group, "beta1", &c.beta1, err));
     SOL_TRY(get_real32(f, group, "beta2", &c.beta2, err));
     SOL_TRY(get_real32(f, group, "eps", &c.eps, err));
@@ -225,8 +259,20 @@ static sol_status get_optim(const sol_h5_file *f, const sol_model *m, sol_adamw 
     SOL_TRY(sol_h5_get_u64(f, group, "seed", &c.seed, err));
     c.stochastic_rounding = stochastic;
     SOL_TRY(get_moments_kind(f, group, &c.moments, err));
-    SOL_TRY(get_moments(f, m, &c, o, err));
-    (*o)->t = t;
+    head->config = c;
+    return SOL_OK;
+}
+
+static sol_status get_optim(const sol_h5_file *f, sol_checkpoint *c, sol_moments_how how,
+                            sol_err *err)
+{
+    sol_adamw head;
+    SOL_TRY(get_optim_head(f, &head, err));
+    c->has_optim = true;
+    if (how == SOL_MOMENTS_LEFT) return SOL_OK;
+    if (how == SOL_MOMENTS_VERIFIED) return verify_moments(f, c->file.model, &head.config, err);
+    SOL_TRY(get_moments(f, c->file.model, &head.config, &c->optim, err));
+    c->optim->t = head.t;
     return SOL_OK;
 }
 
@@ -314,21 +360,40 @@ sol_status sol_model_file_write(const sol_model_file *f, const char *path, sol_d
 }
 
 static sol_status get_checkpoint(const sol_h5_file *f, sol_checkpoint *c, sol_dtype dtype,
-                                 sol_err *err)
+                                 sol_moments_how how, sol_err *err)
 {
     SOL_TRY(sol_part_get_model_file(f, &c->file, dtype, NULL, err));
     if (sol_h5_find(f, "/state")) SOL_TRY(get_state(f, &c->state, err));
-    if (sol_h5_find(f, "/optim")) SOL_TRY(get_optim(f, c->file.model, &c->optim, err));
+    if (sol_h5_find(f, "/optim")) SOL_TRY(get_optim(f, c, how, err));
     return sol_h5_find(f, study_path) ? get_study(f, c, err) : SOL_OK;
 }
 
-sol_status sol_checkpoint_read(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err)
+sol_status sol_checkpoint_read_with(sol_checkpoint *c, const char *path, sol_dtype dtype,
+                                    sol_moments_how how, sol_err *err)
 {
     sol_h5_file f;
     *c = (sol_checkpoint){0};
     SOL_TRY(sol_h5_open(&f, path, err));
-    sol_status st = get_checkpoint(&f, c, dtype, err);
+    sol_status st = get_checkpoint(&f, c, dtype, how, err);
     sol_h5_close(&f);
     if (st != SOL_OK) sol_checkpoint_free(c);
+    return st;
+}
+
+sol_status sol_checkpoint_read(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err)
+{
+    return sol_checkpoint_read_with(c, path, dtype, SOL_MOMENTS_READ, err);
+}
+
+sol_status sol_checkpoint_read_shard(sol_adamw **o, const char *path, const sol_model *m,
+                                     const sol_shard *shard, sol_err *err)
+{
+    sol_h5_file f;
+    sol_adamw head;
+    *o = NULL;
+    SOL_TRY(sol_h5_open(&f, path, err));
+    sol_status st = get_optim_head(&f, &head, err);
+    if (st == SOL_OK) st = cut_moments(&f, m, &head, shard, o, err);
+    sol_h5_close(&f);
     return st;
 }

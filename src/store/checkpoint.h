@@ -10,6 +10,7 @@
 #ifndef SOLERA_STORE_CHECKPOINT_H
 #define SOLERA_STORE_CHECKPOINT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -60,6 +61,7 @@ sol_status sol_checkpoint_write(const sol_checkpoint_view *v, const char *path,
 typedef struct sol_checkpoint {
     sol_model_file file;
     sol_adamw *optim;    /* owned; NULL in a model file */
+    bool has_optim;      /* the file has it, read or not */
     sol_run_state state; /* zero in a model file */
     void *study;         /* [study_bytes] owned; NULL: none */
     size_t study_bytes;
@@ -69,5 +71,14 @@ void sol_checkpoint_free(sol_checkpoint *c);
 /* dtype: of the parameters in memory, SOL_F32 or SOL_BF16. The caller owns *c
  * (sol_checkpoint_free); after a failure it is empty. */
 sol_status sol_checkpoint_read(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err);
+
+/* For ranks, each of which holds the moments of its shard alone: the same without the moments,
+ * which are looked at for damage (by one rank) or left; then those of the shard, for the model that
+ * was read, without a look at the rest. The caller owns *o. */
+typedef enum { SOL_MOMENTS_READ, SOL_MOMENTS_VERIFIED, SOL_MOMENTS_LEFT } sol_moments_how;
+sol_status sol_checkpoint_read_with(sol_checkpoint *c, const char *path, sol_dtype dtype,
+                                    sol_moments_how how, sol_err *err);
+sol_status sol_checkpoint_read_shard(sol_adamw **o, const char *path, const sol_model *m,
+                                     const sol_shard *shard, sol_err *err);
 
 #endif
