@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
 """Compares solera with llama.cpp on one model: ids, per-token log-probabilities (perplexity), greedy text.
 
-    python3 -m venv build/venv && build/venv/bin/pip install llama-cpp-python==0.3.36
+    python3 -m venv build/venv
+    CMAKE_ARGS=-DLLAMA_BUILD=OFF build/venv/bin/pip install llama-cpp-python==0.3.34
+    mkdir -p build/llamacpp && cd build/llamacpp && npm pack @node-llama-cpp/linux-x64@3.19.1 && cd ../..
+    tar xzf build/llamacpp/*.tgz -C build/llamacpp --strip-components=3 --wildcards '*.so'
+    (cd build/llamacpp && ln -s libllama.*.so libllama.so && ln -s libggml.b*.so libggml.so)
     build/release/solera export checkpoints/embedded.h5 -o build/f16.gguf --type f16
-    build/venv/bin/python scripts/compare_llamacpp.py --model checkpoints/embedded.h5 --gguf build/f16.gguf \
-        --text data/sample/stories.txt
+    LLAMA_CPP_LIB_PATH=build/llamacpp build/venv/bin/python scripts/compare_llamacpp.py \
+        --model checkpoints/embedded.h5 --gguf build/f16.gguf --text data/sample/stories.txt
 
---model is what `solera score` and `generate` read (checkpoint, model file or packed model), --gguf what was
-exported from it, or what it was imported from. pip builds llama.cpp, with cmake and a C++ compiler, for
-some ten minutes. Where it cannot: the package's unpacked source on PYTHONPATH and
-LLAMA_CPP_LIB_PATH=DIR, a folder with libllama.so and libggml*.so of the llama.cpp that the package
-binds (vendor/llama.cpp in its source); an older one lacks functions, and the import says which.
+--model is what `solera score` and `generate` read (checkpoint, model file or packed model), --gguf
+what was exported from it, or what it was imported from. The Python package is installed without the
+llama.cpp that it would build for an hour; the npm package has one that is built, of the same weeks
+(b10068): the two must agree on the structs of llama.h, and others need not. Without npm leave
+CMAKE_ARGS and LLAMA_CPP_LIB_PATH out.
 Not a test: third-party programs, run by hand. Exit code 1 when the perplexities differ by more than --tolerance. Where greedy texts part, the
 margin says how near to each other llama.cpp's two best tokens were: different roundings may turn a small one.
 
