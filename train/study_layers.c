@@ -81,7 +81,8 @@ static sol_status open_subject(subject *s, sol_program *p, const sol_ctx *ctx,
     const char *path = p->word[0];
     SOL_TRY(is_job(path) ? open_job(s, ctx, path, err) : open_model(s, path, err));
     int64_t context = s->model.model->config.max_position_embeddings;
-    if (a->seq > 0 || s->windows.seq == 0) s->windows.seq = a->seq > 0 ? a->seq : 256;
+    if (s->windows.seq == 0) s->windows.seq = 256;
+    if (a->seq >= 0) s->windows.seq = a->seq ? a->seq : 2048;
     if (s->windows.seq > context) s->windows.seq = context;
     s->windows.max = a->windows;
     if (a->data) s->data = a->data, s->key = NULL;

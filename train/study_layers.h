@@ -6,7 +6,7 @@
 
 typedef struct sol_sensitivity_args {
     const char *data;     /* a dataset; NULL: that of the job, which may be text */
-    int64_t windows, seq; /* seq 0: as the job or the model's training */
+    int64_t windows, seq; /* seq 0: the context, at most 2048; -1: as the training, else 256 */
     bool json;
 } sol_sensitivity_args;
 
