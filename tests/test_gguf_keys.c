@@ -239,6 +239,10 @@ START_TEST(refused_by_name)
     ck_fails(import(err), SOL_ERR_UNSUPPORTED, "prism.hadamard.weight_names");
     write_with_text("llama.tensor_data_layout", "reference");
     ck_fails(import(err), SOL_ERR_UNSUPPORTED, "llama.tensor_data_layout = 'reference'");
+    rename_key("tokenizer.ggml.model");
+    write_with_text("tokenizer.ggml.model", "rwkv");
+    ck_fails(import(err), SOL_ERR_UNSUPPORTED,
+             "tokenizer model 'rwkv': gpt2 and llama are supported; import with --tokenizer");
     write_with_text("adapter.type", "lora");
     ck_fails(import(err), SOL_ERR_UNSUPPORTED, "adapter.type = 'lora': is an adapter");
     ck_assert(!sol_file_exists(back));

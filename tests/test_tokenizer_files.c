@@ -438,6 +438,10 @@ START_TEST(gguf_byte_level)
     ck_ok(sol_tokenizer_from_arrays(&t, "g", &a, err));
     expect(t, "a", SOL_ENCODE_BOS | SOL_ENCODE_TAIL, 2, 0, 4);
     sol_tokenizer_free(&t);
+    a.eos = -1;
+    ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_UNSUPPORTED,
+             "add_eos_token is true, but which token that is");
+    a.eos = 4;
     a.merges = unknown;
     ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT,
              "g: merge 0 'a b' names a text that is no token");

@@ -395,7 +395,13 @@ static sol_status make_tokenizer(sol_source *s, const sol_gguf *g, const sol_ggu
                         "%s: tokenizer.ggml.tokens has %" PRId64
                         " tokens, token_embd.weight %" PRId64 " rows",
                         g->path, a.n_tokens, s->config.vocab_size);
-    SOL_TRY(sol_tokenizer_from_arrays(&s->tokenizer, g->path, &a, err));
+    sol_err why = {0};
+    sol_status st = sol_tokenizer_from_arrays(&s->tokenizer, g->path, &a, &why);
+    if (st != SOL_OK)
+        return sol_fail(err, st, "%s%s", why.text,
+                        st == SOL_ERR_UNSUPPORTED
+                            ? "; import with --tokenizer, and the tokenizer.json of the model"
+                            : "");
     if (!a.pre && strcmp(a.model, "gpt2") == 0)
         sol_source_note(s, "there is no tokenizer.ggml.pre: the text is cut into words as "
                            "llama.cpp does by default, which need not be how the "
@@ -508,6 +514,7 @@ static sol_status open_source(sol_source *s, gguf_source *f, const char *path, b
     /* These are the model's own, whatever tokenizer comes with it. */
     SOL_TRY(read_text(&f->g, "tokenizer.chat_template", &s->chat_template, err));
     SOL_TRY(read_text(&f->g, "solera.generation", &s->generation, err));
+    sol_source_drop_long_texts(s);
     sol_origin_of_gguf(s, &f->g);
     return SOL_OK;
 }

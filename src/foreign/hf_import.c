@@ -401,19 +401,6 @@ static sol_status find_tokenizer(sol_source *s, sol_err *err)
     return sol_file_exists(path) ? sol_source_set_tokenizer(s, path, true, err) : SOL_OK;
 }
 
-enum { MAX_TEMPLATE = 60000 }; /* bytes: a model file keeps it as an attribute */
-
-/* A template that no model file can hold is left out, with a note. */
-static sol_status keep_template(sol_source *s, sol_err *err)
-{
-    SOL_TRY(read_template(s, err));
-    if (!s->chat_template || strlen(s->chat_template) <= MAX_TEMPLATE) return SOL_OK;
-    sol_source_note(s, "the chat template has more than 60000 bytes and is not kept");
-    sol_free(s->chat_template);
-    s->chat_template = NULL;
-    return SOL_OK;
-}
-
 static sol_status read_config(sol_source *s, sol_err *err)
 {
     char path[SOL_PATH_MAX];
@@ -434,7 +421,9 @@ static sol_status read_config(sol_source *s, sol_err *err)
     if (st != SOL_OK) return st;
     if (note) sol_source_note(s, note);
     SOL_TRY(read_generation(s, err));
-    return keep_template(s, err);
+    SOL_TRY(read_template(s, err));
+    sol_source_drop_long_texts(s);
+    return SOL_OK;
 }
 
 sol_status sol_source_open_hf(sol_source *s, const char *dir, bool with_tokenizer, sol_err *err)

@@ -34,6 +34,22 @@ void sol_source_note(sol_source *s, const char *text)
     snprintf(s->notes + n, sizeof s->notes - n, "%s%s", n ? "\n" : "", text);
 }
 
+static void drop_long(sol_source *s, char **text, const char *note)
+{
+    enum { MAX_TEXT = 60000 }; /* bytes: a model file keeps it as an attribute */
+    if (!*text || strlen(*text) <= MAX_TEXT) return;
+    sol_source_note(s, note);
+    sol_free(*text);
+    *text = NULL;
+}
+
+void sol_source_drop_long_texts(sol_source *s)
+{
+    drop_long(s, &s->chat_template, "the chat template has more than 60000 bytes and is not kept");
+    drop_long(s, &s->generation,
+              "generation_config.json has more than 60000 bytes and is not kept for exports");
+}
+
 sol_status sol_source_set_tokenizer(sol_source *s, const char *path, bool own, sol_err *err)
 {
     sol_tokenizer_free(&s->tokenizer);

@@ -116,6 +116,10 @@ static sol_status gguf_settings(sol_tokenizer *t, const sol_tokenizer_arrays *a,
         return sol_fail(err, SOL_ERR_RANGE,
                         "BOS %lld or EOS %lld lies outside the vocabulary of %lld",
                         (long long)a->bos, (long long)a->eos, (long long)a->n_tokens);
+    if ((a->bos < 0 && a->add_bos > 0) || (a->eos < 0 && a->add_eos > 0))
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "add_%s_token is true, but which token that is, the file does not say",
+                        a->bos < 0 && a->add_bos > 0 ? "bos" : "eos");
     t->bos = (int32_t)a->bos;
     t->eos = (int32_t)a->eos;
     t->add_space_prefix = a->add_space_prefix < 0 ? spm : a->add_space_prefix;
@@ -175,8 +179,7 @@ static sol_status check_arrays(const sol_tokenizer_arrays *a, bool bpe, bool spm
     if (spm && contradicts_merges(a))
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
                         "the scores of all tokens are the same, and there are merges: which of "
-                        "them counts is not known; "
-                        "import with --tokenizer, and the tokenizer.json of the model");
+                        "them counts is not known");
     if (a->n_tokens < 1 || a->n_tokens > SOL_TOK_MAX_IDS)
         return sol_fail(err, SOL_ERR_RANGE, "%lld tokens: 1 to %d fit", (long long)a->n_tokens,
                         SOL_TOK_MAX_IDS);

@@ -68,6 +68,14 @@ with sliding_window 128
 expect 2 "sliding_window is 128: every layer must attend to the whole text" "$SOLERA" import "$dir/hf" -o "$dir/x.h5"
 [ ! -e "$dir/x.h5" ] || fail "a refused import leaves a file"
 
+# What no model file can hold of texts is left out, and said.
+cp -R tests/golden/hf-bytes "$dir/long"
+long=$(printf '%070000d' 0)
+printf '{"eos_token_id": 2, "_note": "%s"}\n' "$long" >"$dir/long/generation_config.json"
+printf '%s\n' "$long" >"$dir/long/chat_template.jinja"
+expect 0 "warning: generation_config.json has more than 60000 bytes" "$SOLERA" import "$dir/long" -o "$dir/m.h5"
+expect 0 "warning: the chat template has more than 60000 bytes" "$SOLERA" import "$dir/long" -o "$dir/m.h5"
+
 # Of two tensors that are broken the first one is named, with any number of threads.
 rm -r "$dir/hf"
 expect 0 "" "$SOLERA" export checkpoints/embedded.h5 -o "$dir/hf" --format safetensors
