@@ -165,6 +165,11 @@ static sol_status converse(chat *c, sol_err *err)
         if (n == 0) continue;
         st = add_message(c, "user", line, (size_t)n, err);
         if (st == SOL_OK) st = answer(c, err);
+        if (st == SOL_ERR_RANGE && terminal) { /* too long a message: the next one may be shorter */
+            sol_log_line(&c->program->log, SOL_LOG_WARN, "%s", err->text);
+            free_message(c, --c->n_messages);
+            st = SOL_OK;
+        }
     }
     if (st == SOL_OK && ferror(stdin)) st = sol_fail_errno(err, "stdin", "cannot read");
     free(line);

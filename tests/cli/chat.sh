@@ -78,6 +78,12 @@ grep -q "context overflow: the conversation has .* it begins anew" "$dir/err" ||
 yes "long" | head -n 99 | tr '\n' ' ' >"$dir/long"
 long() { "$SOLERA" chat "$dir/m.h5" <"$dir/long"; }
 expect 2 "context overflow: the message has" long
+# On a terminal such a message is said and left out, and the next one is answered.
+if script -qec true /dev/null >/dev/null 2>&1; then
+    { cat "$dir/long" && printf '\nhi\n'; } | script -qec "'$SOLERA' chat '$dir/m.h5' -n 4 --temp 0" /dev/null >"$dir/out" ||
+        fail "chat: a long message on a terminal ends it: $(cat "$dir/out")"
+    grep -q "context overflow: the message has" "$dir/out" || fail "chat on a terminal: $(cat "$dir/out")"
+fi
 "$SOLERA" import --random embedded -o "$dir/mute.h5" 2>/dev/null
 expect 2 "holds no tokenizer" "$SOLERA" chat "$dir/mute.h5"
 
