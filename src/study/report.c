@@ -1,5 +1,5 @@
-/* Writes the report as one HTML page, with the figures of figures.c inline, and measures.csv.
- * `solera study` calls it. */
+/* Writes the report as one HTML page, with the figures of figures.c inline, and beside it what
+ * report_csv.c makes. `solera study` calls it. */
 #include "study/report.h"
 
 #include <math.h>
@@ -511,76 +511,22 @@ static sol_status write_page(const report *p, const char *dir, const sol_figure 
     return st;
 }
 
-static void add_csv_number(sol_text *t, double x)
-{
-    if (isfinite(x))
-        sol_text_add(t, NULL, ",%.6g", x);
-    else
-        sol_text_add(t, NULL, ",");
-}
-
-static void add_csv_name(sol_text *t, const char *s)
-{
-    sol_text_add(t, NULL, "\"");
-    for (; *s; s++) sol_text_add(t, NULL, *s == '"' ? "\"\"" : "%c", *s);
-    sol_text_add(t, NULL, "\"");
-}
-
-sol_status sol_report_csv(const sol_study_run *runs, int n, char **csv, sol_err *err)
-{
-    sol_text t = {0};
-    sol_text_add(&t, NULL, "run,step,lambda,loss");
-    for (int m = 0; m < SOL_MEASURE_COUNT; m++)
-        sol_text_add(&t, NULL, ",%s", sol_measure_at(m)->name);
-    sol_text_add(&t, NULL, "\n");
-    for (int r = 0; r < n; r++)
-        for (int64_t i = 0; i < runs[r].n_records; i++) {
-            add_csv_name(&t, runs[r].name);
-            sol_text_add(&t, NULL, ",%.0f", runs[r].step[i]);
-            add_csv_number(&t, runs[r].lambda[i]);
-            add_csv_number(&t, runs[r].loss[i]);
-            for (int m = 0; m < SOL_MEASURE_COUNT; m++)
-                add_csv_number(&t, sol_study_mean(&runs[r], m, i));
-            sol_text_add(&t, NULL, "\n");
-        }
-    *csv = t.data;
-    if (t.status == SOL_OK) return SOL_OK;
-    sol_free(t.data);
-    *csv = NULL;
-    return sol_fail(err, t.status, "out of memory for the measures of %d runs", n);
-}
-
-/* What the columns of measures.csv are. */
-static sol_status write_key(const char *dir, sol_err *err)
+static sol_status write_csv(const char *dir, const char *name, char *csv, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    sol_text t = {0};
-    snprintf(path, sizeof path, "%s/measures-key.csv", dir);
-    sol_text_add(&t, NULL, "column,unit,title,formula\n");
-    for (int m = 0; m < SOL_MEASURE_COUNT; m++) {
-        const sol_measure_row *row = sol_measure_at(m);
-        const char *const cells[] = {row->unit, row->title, row->formula};
-        sol_text_add(&t, NULL, "%s", row->name);
-        for (int i = 0; i < 3; i++) {
-            sol_text_add(&t, NULL, ",");
-            add_csv_name(&t, cells[i]);
-        }
-        sol_text_add(&t, NULL, "\n");
-    }
-    sol_status st = t.status == SOL_OK ? sol_file_write(path, t.data, t.n, err)
-                                       : sol_fail(err, t.status, "%s: out of memory", path);
-    sol_free(t.data);
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    sol_status st = sol_file_write(path, csv, strlen(csv), err);
+    sol_free(csv);
     return st;
 }
 
-static sol_status write_csv(const sol_study_run *runs, int n, const char *dir, sol_err *err)
+static sol_status write_measures(const sol_study_run *runs, int n, const char *dir, sol_err *err)
 {
-    char path[SOL_PATH_MAX], *csv;
-    snprintf(path, sizeof path, "%s/measures.csv", dir);
-    sol_status st = sol_report_csv(runs, n, &csv, err);
-    if (st == SOL_OK) st = sol_file_write(path, csv, strlen(csv), err);
-    sol_free(csv);
-    return st;
+    char *csv;
+    SOL_TRY(sol_report_csv(runs, n, &csv, err));
+    SOL_TRY(write_csv(dir, "measures.csv", csv, err));
+    SOL_TRY(sol_report_csv_key(&csv, err));
+    return write_csv(dir, "measures-key.csv", csv, err);
 }
 
 /* Joins the seeds and makes figures and page of the points. */
@@ -603,8 +549,7 @@ sol_status sol_report_write(const sol_study_run *runs, int n, const char *dir, s
     SOL_TRY(sol_study_runs_check(runs, n, err));
     SOL_TRY(sol_plot_available(err));
     SOL_TRY(sol_dir_create(dir, err));
-    SOL_TRY(write_csv(runs, n, dir, err));
-    SOL_TRY(write_key(dir, err));
+    SOL_TRY(write_measures(runs, n, dir, err));
     sol_status st = write_points(&p, dir, err);
     for (int i = 0; i < p.n_points; i++) sol_study_run_free(&p.point[i]);
     sol_free(p.point);

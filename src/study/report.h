@@ -17,5 +17,8 @@ sol_status sol_report_write(const sol_study_run *runs, int n, const char *dir, s
 /* What measures.csv holds: a line a record and run, the means of the measures over the layers. The
  * caller owns *csv (sol_free). */
 sol_status sol_report_csv(const sol_study_run *runs, int n, char **csv, sol_err *err);
+/* What measures-key.csv holds: a line a measure, with its unit, title and formula. *csv likewise.
+ */
+sol_status sol_report_csv_key(char **csv, sol_err *err);
 
 #endif
