@@ -17,6 +17,7 @@ typedef struct sol_step_record {
     double exchange;       /* share of that time in which rank 0 waited for the others */
     double hidden;         /* share in which gradients were exchanged while rank 0 computed */
     bool skipped;          /* loss or gradient was not finite: parameters as before */
+    bool empty;            /* none of its targets counts: skipped, and nothing is wrong */
     bool has_distill, has_hidden, has_relation, has_norms;
     double
         objective; /* minimized: the loss, or with a teacher its weighted sum with the next two */

@@ -25,7 +25,7 @@ sol_status sol_trainer_advance(sol_trainer *t, sol_err *err)
     sol_step_record r;
     sol_status st = SOL_OK;
     SOL_TRY(sol_trainer_step(t, &r, err));
-    bool give_up = r.skipped && t->skipped > (uint64_t)c->train.max_skipped;
+    bool give_up = r.skipped && !r.empty && t->skipped > (uint64_t)c->train.max_skipped;
     bool sample = !give_up && is_due(t, c->train.sample_every);
     if (r.skipped) sol_trainer_warn_skipped(t, &r);
     if (!give_up && is_due(t, c->train.eval_every)) SOL_TRY(sol_trainer_evaluate(t, &r, err));

@@ -165,6 +165,12 @@ void sol_trainer_log_step(sol_trainer *t, const sol_step_record *r)
 
 void sol_trainer_warn_skipped(const sol_trainer *t, const sol_step_record *r)
 {
+    if (r->empty) {
+        sol_log_line(&t->program->log, SOL_LOG_INFO,
+                     "step %" PRIu64 ": no token that counts, as of an answer: nothing to learn",
+                     r->step);
+        return;
+    }
     sol_log_line(&t->program->log, SOL_LOG_WARN,
                  "step %" PRIu64
                  ": loss %g, gradient norm %g: skipped, parameters stay as they were",

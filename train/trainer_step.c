@@ -249,6 +249,7 @@ static sol_status backward(sol_trainer *t, sol_step_record *r, sol_err *err)
     SOL_TRY(compute_lanes(t, r, st, counted, drawn, err));
     SOL_TRY(share_sums(t, err));
     add_sums(t, r, counted);
+    r->empty = counted == 0;
     r->grad_norm = sqrt(t->reduction.square);
     if (t->cut.in_parts) return SOL_OK;
     sol_graph_part all = part_at(t, 0);
@@ -320,7 +321,7 @@ sol_status sol_trainer_step(sol_trainer *t, sol_step_record *r, sol_err *err)
     if (!r->skipped && !c->optim.fused) SOL_TRY(update(t, r, err));
     t->step = r->step;
     t->tokens = r->tokens;
-    t->skipped += r->skipped;
+    t->skipped += r->skipped && !r->empty;
     r->seconds = sol_clock() - sol_study_seconds(t->study) - begun;
     r->tok_s = (double)tokens / r->seconds;
     after = sol_lanes_seconds_of(t->lanes);

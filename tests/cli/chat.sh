@@ -62,6 +62,13 @@ yes "no conversation" | head -n 20 >"$dir/t.txt"
 expect 2 "t.txt has no answers" \
     "$SOLERA" train "$dir/job.yaml" --set data.train="$dir/t.txt" --set run.dir="$dir/run2" --set train.seq=2
 
+# Windows without an answer are no failures, however many: more than train.max_skipped here.
+printf '{"prompt": "%s", "completion": "yes"}\n' "$(yes "a long question" | head -n 60 | tr '\n' ' ')" >"$dir/l.jsonl"
+expect 0 "" "$SOLERA" tokenize --tokenizer "$dir/m.h5" --format chat --input "$dir/l.jsonl" -o "$dir/l.h5"
+expect 0 "no token that counts" "$SOLERA" train "$dir/job.yaml" --set data.train="$dir/l.h5" --set run.dir="$dir/run3" \
+    --set train.steps=20 --set train.max_skipped=0
+grep -q "warning" "$dir/err" && fail "a window without an answer is warned of: $(cat "$dir/err")"
+
 # One message of a user through the template.
 expect 0 "prompt " "$SOLERA" generate "$dir/m.h5" --chat -p "hi" --system "be brief" -n 4 --temp 0
 expect 2 "the vocabulary has no token </s>" \
