@@ -36,41 +36,33 @@ static void add_product(products *p, product x)
         product *q = &p->list[i];
         if (q->trans_a == x.trans_a && q->trans_b == x.trans_b && q->m == x.m && q->n == x.n &&
             q->k == x.k && q->b_bf16 == x.b_bf16) {
-            q->count += x.count;
+            q->count++;
             return;
         }
     }
+    x.count = 1;
     if (p->n < MAX_PRODUCTS) p->list[p->n++] = x;
 }
 
 /* Y = X W^T, dX = dY W, dW = dY^T X for W [out, in]. In the blocks X and W are made in the type of
  * the products, those of the head are rounded on the way. */
-static void add_linear(products *p, int64_t tokens, int64_t out, int64_t in, int64_t count,
-                       bool head)
+static void add_linear(products *p, int64_t tokens, int64_t out, int64_t in, bool head)
 {
-    add_product(p, (product){.trans_b = true,
-                             .m = tokens,
-                             .n = out,
-                             .k = in,
-                             .count = count,
-                             .a_bf16 = !head,
-                             .b_bf16 = !head});
-    add_product(p, (product){.m = tokens, .n = in, .k = out, .count = count, .b_bf16 = !head});
     add_product(
         p, (product){
-               .trans_a = true, .m = out, .n = in, .k = tokens, .count = count, .b_bf16 = !head});
+               .trans_b = true, .m = tokens, .n = out, .k = in, .a_bf16 = !head, .b_bf16 = !head});
+    add_product(p, (product){.m = tokens, .n = in, .k = out, .b_bf16 = !head});
+    add_product(p, (product){.trans_a = true, .m = out, .n = in, .k = tokens, .b_bf16 = !head});
 }
 
-static void list_products(products *p, const sol_model_config *c, int64_t tokens)
+static void list_products(products *p, const sol_model *m, int64_t tokens)
 {
-    int64_t L = c->num_hidden_layers, C = c->hidden_size, F = c->intermediate_size,
-            q = c->num_attention_heads * c->head_dim, kv = c->num_key_value_heads * c->head_dim;
-    add_linear(p, tokens, q, C, L, false);
-    add_linear(p, tokens, kv, C, 2 * L, false);
-    add_linear(p, tokens, C, q, L, false);
-    add_linear(p, tokens, F, C, 2 * L, false);
-    add_linear(p, tokens, C, F, L, false);
-    add_linear(p, tokens, c->vocab_size, C, 1, true);
+    const sol_param *head = sol_model_head(m);
+    for (int i = 0; i < m->n_params; i++) {
+        const sol_param *w = &m->params[i];
+        if (w->kind == SOL_PARAM_LINEAR) add_linear(p, tokens, w->rows, w->cols, false);
+    }
+    add_linear(p, tokens, head->rows, head->cols, true);
 }
 
 static sol_status alloc_products(products *p, bool bf16, sol_err *err)
@@ -400,7 +392,7 @@ sol_status sol_bench_train(sol_program *p, const sol_bench_train_opts *o, sol_er
     sol_interrupt_catch(false);
     sol_status st = sol_program_ctx(p, &b.ctx, err);
     if (st == SOL_OK) st = prepare(&b, err);
-    if (st == SOL_OK) list_products(&b.products, &b.config, o->batch * o->seq);
+    if (st == SOL_OK) list_products(&b.products, b.model, o->batch * o->seq);
     if (st == SOL_OK) st = measure(&b, p, err);
     sol_live_clear(p);
     if (st == SOL_OK) {
