@@ -1,4 +1,5 @@
-/* out = a + b, same shapes (the residual stream).  Backward: both gradients are dout. */
+/* out = a + b, same shapes: model/block.c adds to the residual stream by it. Backward: both
+ * gradients are dout. */
 #include <string.h>
 
 #include "autograd/ops.h"

@@ -1,5 +1,6 @@
 /* out = x + bias, the same row added to every token. Backward: dx = dout, dbias = column sums of
- * dout, tokens in order.
+ * dout, tokens in order. model/block.c adds the biases of q, k and v by it, and those that tequila
+ * makes.
  *
  * x [N, C]; bias [1, C]; out [N, C]. */
 #include "autograd/ops.h"

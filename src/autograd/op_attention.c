@@ -1,5 +1,5 @@
 /* Causal grouped-query attention inside documents. Row t of a batch row sees positions doc_start[t]
- * to t of that row.
+ * to t of that row. model/block.c records it once a block.
  *
  *   s = q k^T / sqrt(D),  p = softmax(s),  o = p v
  *   backward:  p = r exp(s - m),  dv = p^T do,  dp = do v^T,  ds = p (dp - sum(p dp)) / sqrt(D),

@@ -1,6 +1,6 @@
-/* y = x in another float type. Models whose parameters are held in bf16 compute with such casts to
- * fp32. The gradient of x is that of y: on a tape both share one buffer, and this backward does not
- * run.
+/* y = x in another float type. model/train_graph.c casts parameters that are held in bf16 to fp32
+ * by it. The gradient of x is that of y: on a tape both share one buffer, and this backward does
+ * not run.
  *
  * x [..], y of the same shape; each f32 or bf16. */
 #include "autograd/ops.h"

@@ -1,5 +1,5 @@
 /* out[n, :] = W[token[n], :]. Backward: dW[v, :] += the sum of dout[n, :] over the n with token v,
- * in the order of n.
+ * in the order of n. A graph of training begins with it (model/train_graph.c).
  *
  * tokens [N] i32 in [0, V); W [V, C]; out [N, C]. */
 #include <string.h>

@@ -1,4 +1,5 @@
-/* Cross-entropy fused with the output head, z = x W^T, chunk by chunk (head.h).
+/* Cross-entropy fused with the output head, z = x W^T, chunk by chunk (head.h). A graph without a
+ * teacher ends with it (model/train_graph.c).
  *
  *   loss[n] = ln sum_v exp(z[n, v]) - z[n, target], 0 where the target is -1
  *   backward:  dz = dloss (softmax(z) - onehot(target)),  dx = dz W,  dW += dz^T x

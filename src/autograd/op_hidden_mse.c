@@ -1,6 +1,8 @@
 /* out[n] = sum[n] + factor / size sum_c (x - teacher)^2, size: C (mse), or sum_c teacher^2
  * (relative; 1 for a teacher's state of zeros).  dx = dout 2 factor / size (x - teacher), dsum =
- * dout, none to the teacher. x, teacher [N, C]; sum, out [N, 1]. */
+ * dout, none to the teacher. model/train_graph.c compares hidden states by it.
+ *
+ * x, teacher [N, C]; sum, out [N, 1]. */
 #include "autograd/distill.h"
 
 enum { X, TEACHER, SUM };

@@ -1,5 +1,5 @@
-/* Y = X W^T. Backward: dX = dY W, then dW (+)= s dY^T X, where s is the factor of a fake-quantized
- * W (SOL_IN_GRAD_SCALED).
+/* Y = X W^T, every product of a block (model/block.c). Backward: dX = dY W, then dW (+)= s dY^T X,
+ * where s is the factor of a fake-quantized W (SOL_IN_GRAD_SCALED).
  *
  * X [N, in] f32, or bf16: then all three products take operands rounded to bf16 and sum in f32.
  * W [out, in] f32, or with X in bf16 also bf16. Y [N, out] f32, or with X in bf16 also bf16, where

@@ -1,5 +1,6 @@
 /* out[n] = sum_c (x - target)^2 / sum_c target^2 of each row: how far it is from its target, as a
- * share of the target's size. A target of zeros counts as one of size 1.
+ * share of the target's size. A target of zeros counts as one of size 1. calib/refine.c trains a
+ * block on it.
  *
  *   backward:  dx = dout 2 (x - target) / sum_c target^2, and nothing to the target
  *

@@ -1,4 +1,6 @@
-/* y = x r w with r = 1 / sqrt(mean(x^2) + eps) of each row; a second output keeps r.
+/* y = x r w with r = 1 / sqrt(mean(x^2) + eps) of each row; a second output keeps r. All
+ * norms are recorded as it: those of blocks (model/block.c), and the final one.
+ *
  * Backward, with g = w dy and h = x r:  dx = r (g - h mean(g h)),  dw = sum over rows of dy h.
  * x, y [N, k C], y may be bf16 (rounded); w [1, C]; r [k N]. A row of x is k rows of the norm: k
  * is 1, or the number of heads that are normed each by itself. dw is summed over fixed blocks of

@@ -1,5 +1,5 @@
 /* Half-split rotary embedding: in every head, components i and i + D/2 are rotated by the angle of
- * the row's position.
+ * the row's position. model/block.c rotates q and k by it.
  *
  *   y0 = x0 cos - x1 sin     y1 = x1 cos + x0 sin     backward: dy rotated the other way
  *

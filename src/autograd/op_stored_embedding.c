@@ -1,4 +1,5 @@
-/* out[n] = row token[n] of a matrix of the teacher in fp32. No gradient.
+/* out[n] = row token[n] of a matrix of the teacher in fp32, where its graph begins
+ * (model/teacher.c). No gradient.
  *
  * tokens [N] i32 in [0, rows); out [N, cols]. */
 #include "autograd/distill.h"

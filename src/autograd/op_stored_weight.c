@@ -1,5 +1,5 @@
 /* out [rows, cols] = a matrix of the teacher in fp32. No inputs and no gradient: on a tape it lives
- * from here to the product that reads it. */
+ * from here to the product that reads it. model/teacher.c records it for every layer. */
 #include "autograd/distill.h"
 
 typedef struct attr {

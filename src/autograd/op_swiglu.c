@@ -1,4 +1,4 @@
-/* h = silu(g) u with silu(g) = g s, s = 1 / (1 + exp(-g)).
+/* h = silu(g) u with silu(g) = g s, s = 1 / (1 + exp(-g)): the MLP of a block (model/block.c).
  *
  *   backward:  du = dh g s,  dg = dh u s (1 + g (1 - s))
  *

@@ -1,4 +1,5 @@
-/* Rounding of activations to int8, 4 floats at a time; the rule is in matrix.h. */
+/* Rounding of activations to int8, 4 floats at a time; the rule is in matrix.h.
+ * kernels_neon.c takes it. */
 #include <arm_neon.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* elementwise.h for NEON. */
+/* elementwise.h for NEON: elementwise_tmpl.h with its vectors; kernels_neon.c takes them. */
 #include <arm_neon.h>
 
 #include "kernels/arm/kernels_arm.h"

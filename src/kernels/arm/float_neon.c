@@ -1,4 +1,5 @@
-/* float_ops.h and train_ops.h for NEON. */
+/* float_ops.h and train_ops.h for NEON: float_tmpl.h and train_tmpl.h with its vectors;
+ * kernels_neon.c takes them. */
 #include <arm_neon.h>
 
 #include "kernels/arm/kernels_arm.h"

@@ -1,4 +1,5 @@
-/* Rounding of activations to int8, 8 floats at a time; the rule is in matrix.h. */
+/* Rounding of activations to int8, 8 floats at a time; the rule is in matrix.h.
+ * kernels_avx2.c takes it. */
 #include <immintrin.h>
 #include <string.h>
 

@@ -1,4 +1,5 @@
-/* Rounding of activations to int8, 16 floats at a time; the rule is in matrix.h. */
+/* Rounding of activations to int8, 16 floats at a time; the rule is in matrix.h.
+ * kernels_vnni.c takes it. */
 #include <immintrin.h>
 
 #include "kernels/x86/kernels_x86.h"

@@ -1,4 +1,4 @@
-/* elementwise.h for AVX-512. */
+/* elementwise.h for AVX-512: elementwise_tmpl.h with its vectors; kernels_avx512.c takes them. */
 #include <immintrin.h>
 
 #include "kernels/x86/kernels_x86.h"

@@ -1,4 +1,5 @@
-/* float_ops.h and train_ops.h for AVX2 with FMA and F16C. */
+/* float_ops.h and train_ops.h for AVX2 with FMA and F16C: float_tmpl.h and train_tmpl.h with its
+ * vectors; kernels_avx2.c takes them. */
 #include <immintrin.h>
 
 #include "kernels/x86/kernels_x86.h"

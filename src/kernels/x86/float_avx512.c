@@ -1,4 +1,5 @@
-/* float_ops.h and train_ops.h for AVX-512. */
+/* float_ops.h and train_ops.h for AVX-512: float_tmpl.h and train_tmpl.h with its vectors;
+ * kernels_avx512.c takes them. */
 #include <immintrin.h>
 
 #include "kernels/x86/kernels_x86.h"
