@@ -29,7 +29,7 @@ typedef struct sol_enumerator {
 /* *value of the name, text[0, size); false, and *value as it was, when the table has no such
  * name. */
 bool sol_enum_find(const sol_enumerator *table, const char *text, size_t size, int *value);
-/* NULL: the table does not name this value. */
+/* The name of a value; NULL: the table has none for it. Static storage, that of the table. */
 const char *sol_enum_name(const sol_enumerator *table, int value);
 /* All names, `between` them and `last` before the last one ("a, b or c"), cut to size bytes;
  * returns buffer. */

@@ -33,8 +33,8 @@ typedef enum sol_h5_type {
 #undef SOL_H5_TYPE
 } sol_h5_type;
 
-size_t sol_h5_type_size(sol_h5_type t); /* 0 for STRING and OTHER */
-const char *sol_h5_type_name(sol_h5_type t);
+size_t sol_h5_type_size(sol_h5_type t);      /* bytes of a value; 0 for STRING and OTHER */
+const char *sol_h5_type_name(sol_h5_type t); /* static storage */
 
 typedef struct sol_h5_attr {
     char *name;       /* owned */

@@ -36,8 +36,8 @@ enum { MAX_COLUMNS = 150, MAX_CELLS = 4000, NAMED_LAYERS = 42 };
 
 static int64_t heat_columns(const sol_study_run *run, int n_runs)
 {
-    int64_t room = sol_max_i64(MAX_CELLS / ((int64_t)run->n_layers * n_runs), 8);
-    return sol_min_i64(run->n_records, sol_min_i64(room, MAX_COLUMNS));
+    int64_t max = sol_max_i64(MAX_CELLS / ((int64_t)run->n_layers * n_runs), 8);
+    return sol_min_i64(run->n_records, sol_min_i64(max, MAX_COLUMNS));
 }
 
 static int64_t heat_record(const sol_study_run *run, int64_t column, int64_t columns)

@@ -134,9 +134,10 @@ size_t sol_tokenizer_cut(const sol_tokenizer *t, const char *text, size_t n);
  * `continues` an earlier one. The place is found by encoding and checked against the text from
  * there to n, at least 16 KiB, beyond which no vocabulary's merges reach. */
 size_t sol_tokenizer_cut_word(const sol_tokenizer *t, const char *text, size_t n, bool continues);
-/* Whether such places are known at all: then a blank behind a character that is none is one. */
+/* Whether such places are known at all: then every blank behind another character is one. */
 bool sol_tokenizer_can_cut(const sol_tokenizer *t);
-/* Whether behind a single line break between two characters that are no white space is one, too. */
+/* Whether the place behind a line break is one, too, where neither the character before the break
+ * nor the one behind it is white space. */
 bool sol_tokenizer_can_cut_lines(const sol_tokenizer *t);
 
 /* The bytes of one token (not 0-terminated) as decoding appends them; *n = 0 for an id outside or a
