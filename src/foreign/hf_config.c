@@ -340,10 +340,11 @@ static sol_status find_rope(const char *path, const json_t *root, const json_t *
     const char *inner;
     json_t *v;
     *rope = NULL;
-    for (int i = 0; i < 2 && !*rope; i++) {
+    for (int i = 0; i < 2; i++) {
         *key = keys[i];
         *rope = json_object_get(root, keys[i]);
         if (is_off(*rope)) *rope = NULL;
+        if (*rope) break;
     }
     if (!*rope) return SOL_OK;
     if (!json_is_object(*rope)) return wrong(path, *key, *rope, "an object", err);

@@ -448,7 +448,7 @@ static sol_status added_beyond_version_1(const loader *l, const char **what, sol
     const uint8_t strips = SOL_ADDED_LSTRIP | SOL_ADDED_RSTRIP | SOL_ADDED_SINGLE_WORD;
     int normalized = -1;
     *what = NULL;
-    for (int64_t id = 0; !*what && id < l->n_ids; id++) {
+    for (int64_t id = 0; id < l->n_ids; id++) {
         const entry *e = &l->entries[id];
         bool reachable = false;
         if (e->text && e->type == SOL_TOKEN_NORMAL) continue;
@@ -462,6 +462,7 @@ static sol_status added_beyond_version_1(const loader *l, const char **what, sol
             *what = "added tokens some of which are normalized";
         else if (reachable)
             *what = "an added token that merges make, too";
+        if (*what) break;
         normalized = now;
     }
     return SOL_OK;
