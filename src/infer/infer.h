@@ -51,8 +51,8 @@ typedef struct sol_net_opts {
     bool full_precision;   /* a checkpoint with a quantizer is read as its plain latent weights,
                             * unquantized */
     sol_dtype weights;     /* of a full-precision file in memory: SOL_F32 (the default) or SOL_BF16,
-                            * rounded to nearest even: half of the memory, and of what decoding reads.
-                            * Inputs and sums of products stay fp32. */
+                            * rounded to nearest even: half of the memory, and of what decoding
+                            * reads. Inputs and sums of products stay fp32. */
     sol_progress progress; /* of sol_net_open, after each piece; show NULL: none */
 } sol_net_opts;
 
