@@ -98,8 +98,8 @@ static double product_flops(const product *q)
     return 2.0 * (double)q->m * (double)q->n * (double)q->k;
 }
 
-/* Each once; the second of two calls counts, so that the operands lie where a step would have them.
- */
+/* Measures each product once: the second of two calls counts, when the operands lie in the caches
+ * as a step would have them. */
 static void measure_products(products *p, const sol_ctx *ctx)
 {
     for (int i = 0; i < p->n; i++) {

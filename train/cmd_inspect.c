@@ -31,7 +31,7 @@ static json_t *integer_json(const sol_h5_attr *a)
 {
     uint64_t u = 0;
     memcpy(&u, a->value, a->size);
-    char text[32]; /* a JSON reader may lose bits of a hash, so that it is a text */
+    char text[32]; /* a hash is a text, since a JSON reader may lose bits of it as a number */
     if (a->type == SOL_H5_I64 || (strcmp(a->name, "hash") != 0 && strcmp(a->name, "digest") != 0))
         return json_integer((json_int_t)u);
     snprintf(text, sizeof text, "%016" PRIx64, u);

@@ -428,8 +428,8 @@ static sol_status open_job(opened *j, sol_plan *plan, sol_err *err)
     SOL_TRY(sol_model_describe(&j->model, &j->model_config, sol_config_param_dtype(c), err));
     SOL_TRY(sol_job_check_quant(c, j->model, &j->quant, err));
     SOL_TRY(sol_product_once(j->ctx, c->train.compute, err));
-    /* After a product, since the buffers of the BLAS library are among it, and before data are
-     * read. */
+    /* Measured after a product, so that the buffers of the BLAS library are counted, and before
+     * data are read. */
     sol_plan_add(plan, "program and libraries", sol_peak_rss());
     SOL_TRY(open_train_data(j, err));
     SOL_TRY(open_calibration(j, err));

@@ -67,7 +67,7 @@ static sol_status take_ids(scorer *s, const json_t *array, sol_err *err)
     return SOL_OK;
 }
 
-/* Of ids[1 .. n], each given all ids before it, into s->logprob. */
+/* s->logprob = the log-probability of each of ids[1 .. n], given all ids before it. */
 static sol_status find_logprobs(scorer *s, int64_t n, sol_err *err)
 {
     sol_kv *kv = NULL;

@@ -16,7 +16,8 @@ static bool has_words(const sol_opt *o)
     return o->choices || o->names || names_key(o);
 }
 
-/* Between spaces; keys as "train.steps=", to be followed by their value. */
+/* The words that an option takes, with spaces between them; a key as "train.steps=", since its
+ * value follows. */
 static void add_words(const sol_opt *o, FILE *to)
 {
     char names[256];

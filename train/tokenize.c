@@ -7,8 +7,8 @@
 
 #include "base/mem.h"
 
-/* A piece of more bytes, which has no place to be cut, is encoded as it is written, so that its ids
- * never lie in memory. */
+/* A piece of more bytes than this (it has no place to be cut at) is encoded while it is written, so
+ * that its ids never lie in memory. */
 enum { LONG_PIECE = 4 << 20 };
 
 enum { N_SLOTS = 3, READ_TILE = 0, WRITE_TILE = 1, FIRST_GROUP_TILE = 2 };

@@ -15,7 +15,8 @@
 typedef struct opening {
     sol_config *config;
     bool resume;
-    sol_checkpoint from; /* of a resume; what the trainer took out of it is NULL. Zero: a new run */
+    sol_checkpoint from; /* what a resume goes on from, less what the trainer has taken out of it;
+                          * all zeros: a new run */
     sol_job_norms norms;
     sol_job_calibration calibration;
 } opening;
@@ -629,7 +630,8 @@ static sol_status send_model(sol_trainer *t, sol_err *err)
     return sol_dist_broadcast(t->dist, t->model->data, bytes, err);
 }
 
-/* Together; what rank 0 has made of the model counts, for processors may differ. */
+/* Ranks calibrate together. All take the model of rank 0: on another processor the same job may
+ * have come out otherwise. */
 static sol_status calibrate(sol_trainer *t, opening *o, sol_err *err)
 {
     sol_status st =

@@ -55,8 +55,8 @@ static sol_status shapes(sol_op_call *c, sol_err *err)
     return SOL_OK;
 }
 
-/* The workspace of a chunk: the gradients of the k tokens; with a teacher its choice of them, its
- * logits, and what their product wants. */
+/* The workspace of a chunk: the gradients of the k tokens; with a teacher in memory also its k
+ * tokens, its logits, and the workspace of the product that makes these. */
 typedef struct chunk_workspace {
     float *dz, *probs, *t;
     int32_t *ids;
@@ -64,7 +64,8 @@ typedef struct chunk_workspace {
     size_t bytes;
 } chunk_workspace;
 
-/* Where each part of it lies from base on; base NULL: how many bytes it takes. */
+/* Places the arrays of a workspace one behind the other from base on. base NULL: only `bytes`,
+ * which they take together, is meant. */
 static chunk_workspace divide(const sol_op_call *c, char *base)
 {
     const attr *a = c->attr;

@@ -33,7 +33,8 @@ static const float *in_fp32(const sol_op_call *c, const void *data, bool bf16, i
     return buffer;
 }
 
-/* Where they are to be set: in place, or in the buffer, which `settle` rounds. */
+/* Where gradients are computed: those of fp32 in their place, those of bf16 in a buffer, which
+ * `settle` then rounds into it. */
 static float *place(void *data, bool bf16, int64_t at, float *buffer)
 {
     if (!data) return NULL;

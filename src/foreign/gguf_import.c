@@ -347,7 +347,7 @@ static sol_status copy_words(const uint8_t *from, uint64_t n, void **out, sol_er
     return SOL_OK;
 }
 
-/* What the arrays of a tokenizer lie in while it is made; owned. */
+/* The memory of a tokenizer's arrays while it is made; owned. */
 typedef struct token_memory {
     char model[64], pre[64];
     sol_span *tokens, *merges;

@@ -137,7 +137,7 @@ sol_status sol_import(const char *source, const char *out, const sol_import_opts
     return st;
 }
 
-/* A shape by name knows no tokens: what begins and ends a text is the tokenizer's. */
+/* Takes BOS and EOS from the tokenizer, since a shape by name says nothing of tokens. */
 static sol_status take_ends(sol_source *s, const char *tokenizer, sol_err *err)
 {
     sol_tokenizer *t;

@@ -101,7 +101,8 @@ static void split_halves(const char *from, int64_t rows, size_t row_bytes, int64
 }
 
 /* Index of the first element that is infinite or NaN, or as fp32 above `max`; -1: there is none.
- * The largest magnitude, as bits, tells whether to look. */
+ * The first pass finds the largest magnitude by its bits; a second one runs only where that is bad.
+ */
 static int64_t first_bad(const void *x, sol_dtype type, float max, int64_t n)
 {
     const sol_bf16 *h = x;
