@@ -35,6 +35,21 @@ static sol_status add_message(chats *c, const char *role, const json_t *content,
     return SOL_OK;
 }
 
+/* What templates write besides, and no format does. */
+static sol_status refuse_fields(const json_t *o, sol_err *err)
+{
+    static const char *const fields[] = {"tools", "functions", "tool_calls", "function_call",
+                                         "reasoning_content"};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        const json_t *v = json_object_get(o, fields[i]);
+        if (json_array_size(v) > 0 || json_object_size(v) > 0 || json_string_length(v) > 0)
+            return sol_fail(err, SOL_ERR_FORMAT,
+                            "%s is not rendered here: put it into a content, as the model has it",
+                            fields[i]);
+    }
+    return SOL_OK;
+}
+
 static sol_status add_list(chats *c, const json_t *list, sol_err *err)
 {
     size_t i;
@@ -42,6 +57,8 @@ static sol_status add_list(chats *c, const json_t *list, sol_err *err)
     json_array_foreach(list, i, m)
     {
         const char *role = json_string_value(json_object_get(m, "role"));
+        sol_status st = refuse_fields(m, err);
+        if (st != SOL_OK) return sol_err_prefix(err, st, "message %zu", c->n_messages + 1);
         SOL_TRY(add_message(c, role, json_object_get(m, "content"), err));
     }
     return SOL_OK;
@@ -80,6 +97,7 @@ static sol_status read_messages(chats *c, const json_t *root, sol_err *err)
                  *shared = json_object_get(root, "conversations"),
                  *prompt = json_object_get(root, "prompt");
     c->n_messages = 0;
+    SOL_TRY(refuse_fields(root, err));
     if (json_is_array(messages)) return add_list(c, messages, err);
     if (json_is_array(shared)) return add_sharegpt(c, shared, err);
     if (prompt) return add_pair(c, prompt, json_object_get(root, "completion"), err);

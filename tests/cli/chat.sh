@@ -37,6 +37,12 @@ expect 0 "3 documents" "$SOLERA" tokenize --tokenizer "$dir/m.h5" --format chat 
 expect 2 "bad.jsonl:1: the conversation has no message" chats '{"messages": []}'
 expect 2 "bad.jsonl:1: message 1: role 'narrator': expected system" \
     chats '{"messages": [{"role": "narrator", "content": "x"}]}'
+expect 2 "bad.jsonl:1: message 1: tool_calls is not rendered here" \
+    chats '{"messages": [{"role": "assistant", "content": "x", "tool_calls": [{"function": {"name": "f"}}]}]}'
+expect 0 "" chats '{"messages": [{"role": "user", "content": "x", "tool_calls": null}], "tools": []}'
+rm "$dir/bad.h5"
+expect 2 "bad.jsonl:1: tools is not rendered here" \
+    chats '{"messages": [{"role": "user", "content": "x"}], "tools": [{"type": "function"}]}'
 expect 2 "bad.jsonl:1: has the fields of Alpaca: jq -c" chats '{"instruction": "x", "output": "y"}'
 expect 2 "bad.jsonl:1: expected an object with messages" chats '{"text": "x"}'
 expect 2 "\`solera tokenize --format chat\` reads conversations" \
