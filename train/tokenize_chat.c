@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/textio.h"
+#include "text/filekind.h"
 
 typedef struct chats {
     const sol_tokenize_opts *opts;
@@ -147,6 +148,10 @@ static sol_status write_text(chats *c, const char *path, char *text, size_t n, s
 {
     int64_t number = 1;
     char *end = text + n;
+    sol_text_kind kind;
+    bool by_content;
+    SOL_TRY(sol_text_kind_of(path, text, n < SOL_FILE_HEAD ? n : SOL_FILE_HEAD, SOL_READ_AUTO,
+                             &kind, &by_content, err)); /* a table, or no text at all */
     for (char *line = text + sol_text_bom(text, n); line < end; number++) {
         char *stop = memchr(line, '\n', (size_t)(end - line));
         if (!stop) stop = end;

@@ -47,6 +47,9 @@ expect 2 "bad.jsonl:1: has the fields of Alpaca: jq -c" chats '{"instruction": "
 expect 2 "bad.jsonl:1: expected an object with messages" chats '{"text": "x"}'
 expect 2 "\`solera tokenize --format chat\` reads conversations" \
     "$SOLERA" tokenize --tokenizer "$dir/m.h5" --input "$dir/c.jsonl" -o "$dir/bad.h5"
+printf 'PAR1' >"$dir/x.parquet"
+expect 2 "scripts/table_to_jsonl.sh" \
+    "$SOLERA" tokenize --tokenizer "$dir/m.h5" --format chat --input "$dir/x.parquet" -o "$dir/bad.h5"
 [ ! -e "$dir/bad.h5" ] || fail "a dataset of bad lines"
 t=$golden/tokenizer.json
 expect 2 "the model has no chat template: --chat-format chatml|" \
