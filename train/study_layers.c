@@ -97,14 +97,6 @@ static void close_subject(subject *s)
     sol_config_free(&s->config);
 }
 
-static bool show(void *user, const char *layer, int64_t done, int64_t total)
-{
-    sol_program *p = user;
-    if (sol_live_due(p))
-        sol_live_show(p, false, "%3d %%  %s", (int)(100.0 * (double)done / (double)total), layer);
-    return !sol_interrupted();
-}
-
 static double cost(const sol_sensitivity *s, int i)
 {
     return s->layer[i].loss - s->loss;
@@ -145,14 +137,15 @@ sol_status sol_study_sensitivity(sol_program *p, const sol_sensitivity_args *a, 
     subject j = {0};
     sol_sensitivity s = {0};
     sol_ctx *ctx;
-    sol_sensitivity_watch watch = {show, p};
+    sol_phase phase = {p, "measuring", "layers", sol_clock()};
+    sol_progress progress = {sol_phase_show_part, &phase};
     SOL_TRY(sol_program_ctx(p, &ctx, err));
     SOL_TRY(sol_program_find_model(p, err));
     sol_interrupt_catch(false);
     sol_status st = open_subject(&j, p, ctx, a, err);
     if (st == SOL_OK) {
-        st = sol_sensitivity_measure(&s, ctx, j.model.model, &j.spec, j.tokens, &j.windows, &watch,
-                                     err);
+        st = sol_sensitivity_measure(&s, ctx, j.model.model, &j.spec, j.tokens, &j.windows,
+                                     &progress, err);
         if (st != SOL_OK && st != SOL_ERR_INTERRUPTED)
             sol_err_prefix(err, st, "%s on %s", p->word[0], j.data);
     }

@@ -15,7 +15,7 @@ typedef struct measurement {
     const sol_quant_spec *spec;
     const sol_tokens *tokens;
     sol_eval_opts eval;
-    const sol_sensitivity_watch *watch;
+    const sol_progress *progress;
     sol_net *net;
     float *weights; /* of the layer at hand, as they were */
 } measurement;
@@ -79,7 +79,7 @@ static sol_status measure_all(measurement *k, sol_err *err)
     SOL_TRY(measure_loss(k, &k->s->loss, err));
     for (int i = 0; i < k->s->n; i++) {
         sol_sensitivity_layer *l = &k->s->layer[i];
-        if (k->watch && !k->watch->fn(k->watch->user, l->param->name, i, k->s->n))
+        if (!sol_progress_show(k->progress, l->param->name, i, k->s->n))
             return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
         SOL_TRY(measure_layer(k, l, err));
     }
@@ -89,7 +89,7 @@ static sol_status measure_all(measurement *k, sol_err *err)
 
 sol_status sol_sensitivity_measure(sol_sensitivity *s, sol_ctx *ctx, sol_model *m,
                                    const sol_quant_spec *spec, const sol_tokens *tokens,
-                                   const sol_windows *windows, const sol_sensitivity_watch *watch,
+                                   const sol_windows *windows, const sol_progress *progress,
                                    sol_err *err)
 {
     measurement k = {.s = s,
@@ -98,7 +98,7 @@ sol_status sol_sensitivity_measure(sol_sensitivity *s, sol_ctx *ctx, sol_model *
                      .spec = spec,
                      .tokens = tokens,
                      .eval = {.windows = *windows},
-                     .watch = watch};
+                     .progress = progress};
     *s = (sol_sensitivity){.loss = NAN};
     sol_status st = measure_all(&k, err);
     sol_net_free(&k.net);

@@ -9,6 +9,7 @@
 #ifndef SOLERA_EVAL_SENSITIVITY_H
 #define SOLERA_EVAL_SENSITIVITY_H
 
+#include "base/progress.h"
 #include "eval/eval.h"
 #include "model/model.h"
 #include "text/batcher.h"
@@ -25,19 +26,13 @@ typedef struct sol_sensitivity {
     int n;
 } sol_sensitivity;
 
-/* Progress: layers measured and in all. Returning false ends with SOL_ERR_INTERRUPTED. */
-typedef struct sol_sensitivity_watch {
-    bool (*fn)(void *user, const char *layer, int64_t done, int64_t total);
-    void *user;
-} sol_sensitivity_watch;
-
 /* Measures every layer that spec, which has a method, quantizes. m: SOL_F32; a layer's weights are
  * replaced while it is measured, afterwards m is as it was. windows: of tokens, as sol_eval_windows
- * cuts them; its errors, those of sol_quant_check and sol_net_from_model. watch: NULL: none. The
- * caller frees *s, which is empty after a failure. */
+ * cuts them; its errors, those of sol_quant_check and sol_net_from_model. progress: before
+ * each layer, in layers; NULL: none. The caller frees *s, which is empty after a failure. */
 sol_status sol_sensitivity_measure(sol_sensitivity *s, sol_ctx *ctx, sol_model *m,
                                    const sol_quant_spec *spec, const sol_tokens *tokens,
-                                   const sol_windows *windows, const sol_sensitivity_watch *watch,
+                                   const sol_windows *windows, const sol_progress *progress,
                                    sol_err *err);
 void sol_sensitivity_free(sol_sensitivity *s);
 
