@@ -1,4 +1,5 @@
-/* GGUF version 3, as llama.cpp reads it.
+/* GGUF version 3, as llama.cpp reads it: types, what fits in them, and the tensors; keys come from
+ * gguf_metadata.c.
  *
  * STQ1_0 takes its blocks of four in stride 16 inside 64 columns. A model with contiguous blocks
  * becomes one with such blocks when every channel 4 j + p of a chunk of 64 moves to place j + 16 p,
@@ -12,21 +13,11 @@
 
 #include "base/mem.h"
 #include "base/num.h"
-#include "foreign/export.h"
-#include "foreign/ggml.h"
-#include "foreign/gguf.h"
+#include "foreign/gguf_metadata.h"
 #include "foreign/gguf_numbers.h"
-#include "foreign/view.h"
 #include "store/kind.h"
 
-enum { ALIGNMENT = 32, PIECE = 1 << 18 };
-
-typedef struct blob {
-    uint8_t *data; /* owned */
-    size_t n, capacity;
-    uint64_t n_values;
-    sol_status status;
-} blob;
+enum { PIECE = 1 << 18 };
 
 typedef struct gguf_writer {
     sol_view view;
@@ -42,274 +33,6 @@ typedef struct gguf_writer {
     double error, energy;   /* of --requantize */
     int64_t done;
 } gguf_writer;
-
-/* ---- metadata ---- */
-
-static void put(blob *b, const void *data, size_t n, sol_err *err)
-{
-    if (b->status != SOL_OK) return;
-    b->status = sol_grow_array((void **)&b->data, &b->capacity, b->n + n, 1, err);
-    if (b->status != SOL_OK) return;
-    if (n) memcpy(b->data + b->n, data, n);
-    b->n += n;
-}
-
-static void put_u32(blob *b, uint32_t v, sol_err *err)
-{
-    uint8_t bytes[4];
-    for (int i = 0; i < 4; i++) bytes[i] = (uint8_t)(v >> 8 * i);
-    put(b, bytes, 4, err);
-}
-
-static void put_u64(blob *b, uint64_t v, sol_err *err)
-{
-    uint8_t bytes[8];
-    for (int i = 0; i < 8; i++) bytes[i] = (uint8_t)(v >> 8 * i);
-    put(b, bytes, 8, err);
-}
-
-static void put_text(blob *b, const char *s, size_t n, sol_err *err)
-{
-    put_u64(b, n, err);
-    put(b, s, n, err);
-}
-
-static void put_key(blob *b, const char *key, sol_gguf_kind kind, sol_err *err)
-{
-    put_text(b, key, strlen(key), err);
-    put_u32(b, kind, err);
-    b->n_values++;
-}
-
-static void put_key_text(blob *b, const char *key, const char *text, sol_err *err)
-{
-    put_key(b, key, SOL_GGUF_STRING, err);
-    put_text(b, text, strlen(text), err);
-}
-
-static void put_key_u32(blob *b, const char *key, int64_t v, sol_err *err)
-{
-    put_key(b, key, SOL_GGUF_U32, err);
-    put_u32(b, (uint32_t)v, err);
-}
-
-static void put_key_f32(blob *b, const char *key, double v, sol_err *err)
-{
-    float x = (float)v;
-    uint32_t bits;
-    memcpy(&bits, &x, 4);
-    put_key(b, key, SOL_GGUF_F32, err);
-    put_u32(b, bits, err);
-}
-
-/* Keys of the model's architecture. */
-static void put_model_u32(blob *b, const sol_model_config *c, const char *name, int64_t v,
-                          sol_err *err)
-{
-    char key[SOL_GGUF_KEY];
-    put_key_u32(b, sol_gguf_key(c, name, key), v, err);
-}
-
-static void put_model_f32(blob *b, const sol_model_config *c, const char *name, double v,
-                          sol_err *err)
-{
-    char key[SOL_GGUF_KEY];
-    put_key_f32(b, sol_gguf_key(c, name, key), v, err);
-}
-
-static void put_key_bool(blob *b, const char *key, int v, sol_err *err)
-{
-    uint8_t byte = v != 0;
-    if (v < 0) return; /* the default of the reader */
-    put_key(b, key, SOL_GGUF_BOOL, err);
-    put(b, &byte, 1, err);
-}
-
-static void put_key_spans(blob *b, const char *key, const sol_span *s, int64_t n, sol_err *err)
-{
-    put_key(b, key, SOL_GGUF_ARRAY, err);
-    put_u32(b, SOL_GGUF_STRING, err);
-    put_u64(b, (uint64_t)n, err);
-    for (int64_t i = 0; i < n; i++) put_text(b, s[i].at, s[i].n, err);
-}
-
-/* Arrays of 4-byte numbers; little-endian hosts only, as everywhere here. */
-static void put_key_words(blob *b, const char *key, sol_gguf_kind element, const void *data,
-                          int64_t n, sol_err *err)
-{
-    put_key(b, key, SOL_GGUF_ARRAY, err);
-    put_u32(b, element, err);
-    put_u64(b, (uint64_t)n, err);
-    put(b, data, (size_t)n * 4, err);
-}
-
-/* llama.cpp has names for three tokens that end a text, the second for the end of a turn, the third
- * for the end of a message; by what the token says, else in order. solera.eos_token_ids keeps any
- * number of them, and which is the first. */
-static void put_eos(blob *b, const sol_model_config *c, const sol_tokenizer *t, int64_t eos,
-                    sol_err *err)
-{
-    static const char *const keys[] = {"tokenizer.ggml.eot_token_id",
-                                       "tokenizer.ggml.eom_token_id"};
-    int32_t ids[SOL_MAX_EOS] = {0};
-    bool used[2] = {false, false};
-    if (eos >= 0) put_key_u32(b, "tokenizer.ggml.eos_token_id", eos, err);
-    for (int64_t i = 0; i <= c->n_more_eos; i++) {
-        int32_t id = ids[i] = (int32_t)(i ? c->more_eos[i - 1] : c->eos_token_id);
-        size_t n;
-        const char *text = id >= 0 && id != eos ? sol_tokenizer_text(t, id, &n) : NULL;
-        if (!text || (used[0] && used[1])) continue;
-        int k = used[0] || (n >= 3 && memmem(text, n, "eom", 3) && !used[1]);
-        put_key_u32(b, keys[k], id, err);
-        used[k] = true;
-    }
-    if (c->n_more_eos || used[0] || used[1])
-        put_key_words(b, "solera.eos_token_ids", SOL_GGUF_I32, ids, c->n_more_eos + 1, err);
-}
-
-static void put_tokenizer(blob *b, const sol_tokenizer *t, const sol_model_config *c,
-                          const char *path, sol_err *err)
-{
-    sol_tokenizer_arrays a;
-    sol_arrays_owner *owner = NULL;
-    if (b->status != SOL_OK) return;
-    b->status = sol_tokenizer_to_arrays(t, c->vocab_size, &a, &owner, err);
-    if (b->status != SOL_OK) {
-        sol_err_prefix(err, b->status, "%s", path);
-        return;
-    }
-    put_key_text(b, "tokenizer.ggml.model", a.model, err);
-    if (a.pre) put_key_text(b, "tokenizer.ggml.pre", a.pre, err);
-    put_key_spans(b, "tokenizer.ggml.tokens", a.tokens, a.n_tokens, err);
-    if (a.scores)
-        put_key_words(b, "tokenizer.ggml.scores", SOL_GGUF_F32, a.scores, a.n_tokens, err);
-    put_key_words(b, "tokenizer.ggml.token_type", SOL_GGUF_I32, a.types, a.n_tokens, err);
-    if (a.merges) put_key_spans(b, "tokenizer.ggml.merges", a.merges, a.n_merges, err);
-    if (a.bos >= 0) put_key_u32(b, "tokenizer.ggml.bos_token_id", a.bos, err);
-    put_eos(b, c, t, a.eos, err);
-    put_key_bool(b, "tokenizer.ggml.add_bos_token", a.add_bos, err);
-    put_key_bool(b, "tokenizer.ggml.add_eos_token", a.add_eos, err);
-    put_key_bool(b, "tokenizer.ggml.add_space_prefix", a.add_space_prefix, err);
-    put_key_bool(b, "solera.tokenizer.nfc", a.nfc, err);
-    const char *chat = sol_tokenizer_chat_template(t), *generation = sol_tokenizer_generation(t);
-    if (chat) put_key_text(b, "tokenizer.chat_template", chat, err);
-    if (generation) put_key_text(b, "solera.generation", generation, err);
-    sol_arrays_owner_free(&owner);
-}
-
-static void put_overrides(blob *b, const sol_quant_overrides *o, sol_err *err)
-{
-    sol_text t = {0};
-    if (!o || b->status != SOL_OK) return;
-    b->status = sol_quant_overrides_write(o, &t, err);
-    if (b->status == SOL_OK) put_key_text(b, "solera.quant.overrides", t.data, err);
-    sol_free(t.data);
-}
-
-/* Whose model it was, under the keys that llama.cpp's converter writes. */
-static void put_base_model(blob *b, const sol_origin *o, sol_err *err)
-{
-    char url[sizeof o->repo + 32], org[sizeof o->repo];
-    if (o->license[0]) put_key_text(b, "general.license", o->license, err);
-    if (o->license_name[0]) put_key_text(b, "general.license.name", o->license_name, err);
-    if (o->license_link[0]) put_key_text(b, "general.license.link", o->license_link, err);
-    if (!o->name[0]) return;
-    put_key_u32(b, "general.base_model.count", 1, err);
-    put_key_text(b, "general.base_model.0.name", o->name, err);
-    if (!o->repo[0]) return;
-    bool is_url = strstr(o->repo, "://") != NULL;
-    snprintf(url, sizeof url, "%s%s", is_url ? "" : "https://huggingface.co/", o->repo);
-    snprintf(org, sizeof org, "%.*s", (int)strcspn(o->repo, "/"), o->repo);
-    if (!is_url) put_key_text(b, "general.base_model.0.organization", org, err);
-    put_key_text(b, "general.base_model.0.repo_url", url, err);
-}
-
-static void put_origin(blob *b, const gguf_writer *w, sol_err *err)
-{
-    const sol_quant_spec *q = &w->view.quant;
-    const char *layout = sol_layout_name(w->permute ? SOL_LAYOUT_STRIDE16 : q->layout);
-    char text[160];
-    put_key_text(b, "general.architecture", sol_family_of(&w->view.table->config)->gguf, err);
-    put_key_text(b, "general.type", "model", err);
-    put_key_text(b, "general.name", w->o->name ? w->o->name : "solera", err);
-    snprintf(text, sizeof text, "solera %s", w->o->version ? w->o->version : "");
-    put_key_text(b, "general.quantized_by", text, err);
-    if (w->view.dequantize && q->granularity == SOL_PER_GROUP)
-        snprintf(text, sizeof text, "%s, a scale for %d weights, blocks %s", q->method->name,
-                 q->group_size, layout);
-    else
-        snprintf(text, sizeof text, "%s, %s scales, blocks %s", q->method ? q->method->name : "",
-                 sol_granularity_name(q->granularity), layout);
-    put_base_model(b, &w->view.table->config.origin, err);
-    put_key_text(b, "general.description",
-                 w->view.dequantize ? text : "weights as they are, without a quantizer", err);
-    put_key_u32(b, "general.quantization_version", 2, err);
-    put_key_u32(b, "general.file_type", w->linear->file_type, err);
-    put_key_u32(b, "general.alignment", ALIGNMENT, err);
-    put_key_text(b, "solera.version", w->o->version ? w->o->version : "", err);
-    if (!w->view.dequantize) return;
-    put_key_text(b, "solera.quant.method", q->method->name, err);
-    put_key_text(b, "solera.quant.granularity", sol_granularity_name(q->granularity), err);
-    put_key_u32(b, "solera.quant.group_size", q->group_size, err);
-    put_key_text(b, "solera.quant.block_layout", layout, err);
-    put_overrides(b, q->overrides, err);
-}
-
-/* llama.cpp has no windows in the architectures that our families share with it: up to the length
- * of one it computes the same. */
-static int64_t context_length(const sol_model_config *c)
-{
-    return c->sliding_window ? sol_min_i64(c->sliding_window, c->max_position_embeddings)
-                             : c->max_position_embeddings;
-}
-
-static bool has_rope_table(const sol_model_config *c)
-{
-    return c->rope_factor != 0 && sol_family_of(c)->has & SOL_FAMILY_ROPE_TABLE;
-}
-
-/* What the architecture of the file does not say about the family, or not as all others. */
-static void put_family(blob *b, const sol_model_config *c, sol_err *err)
-{
-    const sol_family_row *f = sol_family_of(c);
-    char key[SOL_GGUF_KEY];
-    if (sol_family_of_gguf(f->gguf) != f) put_key_text(b, "solera.model_type", f->model_type, err);
-    if (c->sliding_window) {
-        put_model_u32(b, c, "attention.sliding_window", c->sliding_window, err);
-        put_key_u32(b, "solera.context_length", c->max_position_embeddings, err);
-        if (f->has & SOL_FAMILY_UPPER_WINDOW)
-            put_key_u32(b, "solera.max_window_layers", c->max_window_layers, err);
-    }
-    if (c->rope_factor == 0 || has_rope_table(c)) return;
-    put_key_text(b, sol_gguf_key(c, "rope.scaling.type", key), "linear", err);
-    put_model_f32(b, c, "rope.scaling.factor", c->rope_factor, err);
-}
-
-static void put_metadata(blob *b, const gguf_writer *w, sol_err *err)
-{
-    const sol_model_config *c = &w->view.table->config;
-    put_origin(b, w, err);
-    put_model_u32(b, c, "vocab_size", c->vocab_size, err);
-    put_model_u32(b, c, "context_length", context_length(c), err);
-    put_model_u32(b, c, "embedding_length", c->hidden_size, err);
-    put_model_u32(b, c, "block_count", c->num_hidden_layers, err);
-    put_model_u32(b, c, "feed_forward_length", c->intermediate_size, err);
-    put_model_u32(b, c, "rope.dimension_count", c->head_dim, err);
-    put_model_u32(b, c, "attention.head_count", c->num_attention_heads, err);
-    put_model_u32(b, c, "attention.head_count_kv", c->num_key_value_heads, err);
-    put_model_u32(b, c, "attention.key_length", c->head_dim, err);
-    put_model_u32(b, c, "attention.value_length", c->head_dim, err);
-    put_model_f32(b, c, "attention.layer_norm_rms_epsilon", c->rms_norm_eps, err);
-    put_model_f32(b, c, "rope.freq_base", c->rope_theta, err);
-    put_family(b, c, err);
-    if (has_rope_table(c)) { /* llama.cpp reads the divisors; an import wants what made them */
-        put_key_f32(b, "solera.rope.factor", c->rope_factor, err);
-        put_key_f32(b, "solera.rope.low_freq_factor", c->rope_low_freq_factor, err);
-        put_key_f32(b, "solera.rope.high_freq_factor", c->rope_high_freq_factor, err);
-        put_key_u32(b, "solera.rope.original_max_position", c->rope_original_max_position, err);
-    }
-    put_tokenizer(b, w->view.tokenizer, c, w->view.path, err);
-}
 
 /* ---- tensors ---- */
 
@@ -327,36 +50,42 @@ static uint64_t tensor_bytes(const sol_ggml_type *t, int64_t rows, int64_t cols)
 
 static uint64_t aligned(uint64_t n)
 {
-    return sol_round_up_size(n, ALIGNMENT);
+    return sol_round_up_size(n, SOL_GGUF_ALIGNMENT);
 }
 
-static void put_tensor(blob *b, const gguf_writer *w, const char *name, const sol_ggml_type *t,
-                       int64_t rows, int64_t cols, uint64_t *offset, sol_err *err)
+static void put_tensor(sol_gguf_blob *b, const gguf_writer *w, const char *name,
+                       const sol_ggml_type *t, int64_t rows, int64_t cols, uint64_t *offset,
+                       sol_err *err)
 {
-    put_text(b, name, strlen(name), err);
-    put_u32(b, rows > 0 ? 2 : 1, err);
-    put_u64(b, (uint64_t)cols, err);
-    if (rows > 0) put_u64(b, (uint64_t)rows, err);
+    sol_gguf_put_text(b, name, strlen(name), err);
+    sol_gguf_put_u32(b, rows > 0 ? 2 : 1, err);
+    sol_gguf_put_u64(b, (uint64_t)cols, err);
+    if (rows > 0) sol_gguf_put_u64(b, (uint64_t)rows, err);
     bool first_id = t->id == SOL_GGML_STQ1_0 && w->o->stq_first_id;
-    put_u32(b, first_id ? (uint32_t)SOL_GGML_STQ1_0_FIRST : (uint32_t)t->id, err);
-    put_u64(b, *offset, err);
+    sol_gguf_put_u32(b, first_id ? (uint32_t)SOL_GGML_STQ1_0_FIRST : (uint32_t)t->id, err);
+    sol_gguf_put_u64(b, *offset, err);
     *offset = aligned(*offset + tensor_bytes(t, rows > 0 ? rows : 1, cols));
 }
 
 /* *data_bytes: what follows the header. */
-static sol_status make_header(const gguf_writer *w, blob *b, uint64_t *data_bytes, sol_err *err)
+static sol_status make_header(const gguf_writer *w, sol_gguf_blob *b, uint64_t *data_bytes,
+                              sol_err *err)
 {
     const sol_model *m = w->view.table;
-    bool freqs = has_rope_table(&m->config);
-    blob values = {0};
+    bool freqs = sol_gguf_has_rope_table(&m->config);
+    sol_gguf_blob values = {0};
     char name[SOL_PARAM_NAME];
     *data_bytes = 0;
-    put_metadata(&values, w, err);
-    put(b, "GGUF", 4, err);
-    put_u32(b, 3, err);
-    put_u64(b, (uint64_t)(m->n_plain + freqs), err);
-    put_u64(b, values.n_values, err);
-    put(b, values.data, values.n, err);
+    sol_gguf_put_metadata(
+        &values,
+        &(sol_gguf_described){
+            .view = &w->view, .opts = w->o, .linear = w->linear, .permute = w->permute},
+        err);
+    sol_gguf_put(b, "GGUF", 4, err);
+    sol_gguf_put_u32(b, 3, err);
+    sol_gguf_put_u64(b, (uint64_t)(m->n_plain + freqs), err);
+    sol_gguf_put_u64(b, values.n_values, err);
+    sol_gguf_put(b, values.data, values.n, err);
     for (int i = 0; i < m->n_plain; i++) {
         const sol_param *p = &m->params[i];
         sol_role_gguf_name(p->role, p->layer, name);
@@ -365,7 +94,7 @@ static sol_status make_header(const gguf_writer *w, blob *b, uint64_t *data_byte
     }
     if (freqs)
         put_tensor(b, w, "rope_freqs.weight", w->f32, 0, m->config.head_dim / 2, data_bytes, err);
-    while (b->status == SOL_OK && b->n % ALIGNMENT) put(b, "", 1, err);
+    while (b->status == SOL_OK && b->n % SOL_GGUF_ALIGNMENT) sol_gguf_put(b, "", 1, err);
     sol_free(values.data);
     return values.status != SOL_OK ? values.status : b->status;
 }
@@ -439,7 +168,7 @@ static sol_status check_family(const gguf_writer *w, sol_err *err)
 {
     const sol_model_config *c = &w->view.table->config;
     const sol_family_row *f = sol_family_of(c);
-    if (c->rope_factor != 0 && !has_rope_table(c) && !sol_rope_is_linear(c))
+    if (c->rope_factor != 0 && !sol_gguf_has_rope_table(c) && !sol_rope_is_linear(c))
         return sol_fail(
             err, SOL_ERR_UNSUPPORTED,
             "%s: llama.cpp knows no llama3 scaling of RoPE in %s models: use --format safetensors",
@@ -552,7 +281,7 @@ static sol_status write_row(gguf_writer *w, const sol_param *p, const sol_ggml_t
 
 static sol_status pad(gguf_writer *w, sol_err *err)
 {
-    static const uint8_t zeros[ALIGNMENT];
+    static const uint8_t zeros[SOL_GGUF_ALIGNMENT];
     size_t n = (size_t)(aligned(w->at) - w->at);
     sol_status st = sol_out_write(&w->out, w->at, zeros, n, err);
     w->at += n;
@@ -585,7 +314,7 @@ static sol_status write_param(gguf_writer *w, int index, sol_err *err)
 static sol_status write_freqs(gguf_writer *w, sol_err *err)
 {
     const sol_model_config *c = &w->view.table->config;
-    if (!has_rope_table(c)) return pad(w, err);
+    if (!sol_gguf_has_rope_table(c)) return pad(w, err);
     for (int64_t i = 0; i < c->head_dim / 2; i++, w->at += 4) {
         float x = (float)sol_gguf_rope_divisor(c, i);
         SOL_TRY(sol_out_write(&w->out, w->at, &x, 4, err));
@@ -607,7 +336,7 @@ static sol_status alloc_rows(gguf_writer *w, sol_err *err)
     return sol_alloc_array((void **)&w->bytes, (size_t)widest, 4, err);
 }
 
-static sol_status write_all(gguf_writer *w, const blob *header, sol_err *err)
+static sol_status write_all(gguf_writer *w, const sol_gguf_blob *header, sol_err *err)
 {
     SOL_TRY(sol_out_open(&w->out, &w->replace, err));
     SOL_TRY(sol_out_write(&w->out, 0, header->data, header->n, err));
@@ -618,7 +347,7 @@ static sol_status write_all(gguf_writer *w, const blob *header, sol_err *err)
 
 static sol_status write_file(gguf_writer *w, const char *path, sol_err *err)
 {
-    blob header = {0};
+    sol_gguf_blob header = {0};
     uint64_t data = 0;
     sol_status st = make_header(w, &header, &data, err);
     w->predicted = header.n + data;
@@ -682,7 +411,7 @@ sol_status sol_export_gguf_bytes(sol_model *table, sol_tokenizer *t, const sol_q
                               .tokenizer = t,
                               .quant = *q,
                               .dequantize = q->method && !o->latent}};
-    blob header = {0};
+    sol_gguf_blob header = {0};
     uint64_t data = 0;
     sol_status st = choose_types(&w, err);
     if (st == SOL_OK && w.linear->ternary && !w.view.dequantize)
@@ -720,9 +449,9 @@ sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path,
     r->dequantized = w.view.dequantize;
     r->untrained = w.view.dequantize && w.view.untrained;
     r->readers = st == SOL_OK ? w.linear->readers : NULL;
-    if (st == SOL_OK &&
-        context_length(&w.view.table->config) < w.view.table->config.max_position_embeddings)
-        r->cut_context = context_length(&w.view.table->config);
+    if (st == SOL_OK && sol_gguf_context_length(&w.view.table->config) <
+                            w.view.table->config.max_position_embeddings)
+        r->cut_context = sol_gguf_context_length(&w.view.table->config);
     r->taken_eos = taken_eos(w.view.tokenizer);
     r->nmse = w.energy > 0 ? w.error / w.energy : 0;
     sol_free(w.rows);
