@@ -160,12 +160,13 @@ static sol_status encode(const struct args *a, const sol_net *net, const char *t
 static sol_status find_length(const struct args *a, const sol_net *net, const sol_ids *ids,
                               int64_t *n, sol_err *err)
 {
-    int64_t most = sol_net_config(net)->max_position_embeddings, left = most - (int64_t)ids->n + 1;
+    int64_t context = sol_net_config(net)->max_position_embeddings,
+            left = context - (int64_t)ids->n + 1;
     *n = a->n ? a->n : sol_min_i64(left, 256);
     if (left >= 1) return SOL_OK;
     return sol_fail(err, SOL_ERR_RANGE,
                     "context overflow: the prompt has %zu tokens, the model has room for %lld",
-                    ids->n, (long long)most);
+                    ids->n, (long long)context);
 }
 
 static sol_generate_opts options_of(const struct args *a, const int32_t *stop)

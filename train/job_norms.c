@@ -45,21 +45,21 @@ sol_status sol_job_fit_norms(sol_job_norms *n, const sol_ctx *ctx, const sol_con
 /* The root of the mean square of all blocks; the largest, and its block. */
 void sol_job_log_norms(const sol_job_norms *n, const sol_log *log)
 {
-    double o = 0, down = 0, most = -1;
+    double o = 0, down = 0, max = -1;
     int64_t block = 0;
     if (!n->added || !n->off) return;
     for (int64_t i = 0; i < n->n; i++) {
         o += n->off[i].o * n->off[i].o;
         down += n->off[i].down * n->off[i].down;
         double here = fmax(n->off[i].o, n->off[i].down);
-        if (here > most) block = i;
-        most = fmax(most, here);
+        if (here > max) block = i;
+        max = fmax(max, here);
     }
     sol_log_line(log, SOL_LOG_INFO,
                  "norms added before o_proj and down_proj: they change what these read by %.1f and "
                  "%.1f %%, in block %" PRId64 " by %.1f %%",
                  100 * sqrt(o / (double)n->n), 100 * sqrt(down / (double)n->n), block + 1,
-                 100 * most);
+                 100 * max);
 }
 
 void sol_job_free_norms(sol_job_norms *n)

@@ -482,9 +482,9 @@ static sol_status pass_piece(moment_stream *s, int from, size_t n, sol_err *err)
 /* A stretch in pieces that fit the buffer of what is received. */
 static sol_status pass_stretch(moment_stream *s, int from, size_t bytes, sol_err *err)
 {
-    size_t most = (size_t)s->l->piece * sizeof(float);
-    for (size_t at = 0; at < bytes; at += most)
-        SOL_TRY(pass_piece(s, from, bytes - at < most ? bytes - at : most, err));
+    size_t step = (size_t)s->l->piece * sizeof(float);
+    for (size_t at = 0; at < bytes; at += step)
+        SOL_TRY(pass_piece(s, from, bytes - at < step ? bytes - at : step, err));
     return SOL_OK;
 }
 

@@ -194,15 +194,15 @@ static sol_status make_time(maker *k, sol_err *err)
 static int worst_layer(const maker *k, const bool *taken)
 {
     int worst = -1;
-    float most = -1;
+    float max = -1;
     for (int l = 0; l < k->runs[0].n_layers; l++) {
         if (taken[l]) continue;
         for (int r = 0; r < k->n_runs; r++) {
             const sol_study_run *run = &k->runs[r];
             float x = run->measure[SOL_M_near_alpha][(run->n_records - 1) * run->n_layers + l];
-            if (worst >= 0 && !(x > most)) continue;
+            if (worst >= 0 && !(x > max)) continue;
             worst = l;
-            most = isfinite(x) ? x : -1;
+            max = isfinite(x) ? x : -1;
         }
     }
     return worst;

@@ -59,11 +59,11 @@ static void fill_longest_round(const sol_mixture *m, double sum, int64_t share[S
         left -= share[i];
     }
     for (; left > 0; left--) {
-        int most = 0;
+        int largest = 0;
         for (int i = 1; i < m->n; i++)
-            if (rest[i] > rest[most]) most = i;
-        share[most]++;
-        rest[most] = -1;
+            if (rest[i] > rest[largest]) largest = i;
+        share[largest]++;
+        rest[largest] = -1;
     }
 }
 
