@@ -34,6 +34,15 @@ START_TEST(who)
 }
 END_TEST
 
+/* What a process must lose to be alone. */
+START_TEST(words_of_launchers)
+{
+    ck_assert(sol_dist_is_launch("PMIX_RANK=0") && sol_dist_is_launch("OMPI_COMM_WORLD_SIZE=2"));
+    ck_assert(sol_dist_is_launch("SLURM_PROCID=1") && !sol_dist_is_launch("SLURM_PROCIDS=1"));
+    ck_assert(!sol_dist_is_launch("PMI_RANK") && !sol_dist_is_launch("PATH=PMI_RANK=0"));
+}
+END_TEST
+
 START_TEST(pieces)
 {
     int rank = sol_dist_rank(d), size = sol_dist_size(d);
@@ -133,6 +142,7 @@ START_TEST(one_status_for_all)
 END_TEST
 
 SOL_TEST_MAIN("dist", tcase_add_unchecked_fixture(tc, open_ranks, close_ranks);
-              tcase_add_test(tc, who); tcase_add_test(tc, pieces); tcase_add_test(tc, all_get_all);
+              tcase_add_test(tc, who); tcase_add_test(tc, words_of_launchers);
+              tcase_add_test(tc, pieces); tcase_add_test(tc, all_get_all);
               tcase_add_test(tc, another_thread_may_ask); tcase_add_test(tc, parts_of_an_array);
               tcase_add_test(tc, one_status_for_all))
