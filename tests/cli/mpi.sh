@@ -199,13 +199,13 @@ refused 2 "rank 1 on $(uname -n) has another directory here, which all ranks mus
 run_on() { # N RUN settings: in the background, as $pid, until its first step is done
     n=$1 here=$2
     shift 2
-    ranks "$n" "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/$here" --set train.batch=4 --set train.steps=1000000 --set train.eval_every=0 \
+    mpirun -n "$n" "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/$here" --set train.batch=4 --set train.steps=1000000 --set train.eval_every=0 \
         --set checkpoint.every=1000000 -t 1 "$@" >"$dir/said" 2>&1 &
     pid=$!
     until_true "a step" [ -s "$dir/$here/metrics.jsonl" ]
 }
 run_on 2 hung --set dist.timeout=2
-victim=$(pgrep -P "$(pgrep -P "$pid" -o mpirun || echo "$pid")" | tail -n 1)
+victim=$(pgrep -P "$pid" | tail -n 1)
 kill -STOP "$victim"
 code=0
 wait "$pid" || code=$?
@@ -216,14 +216,14 @@ run_on 2 saved --set train.compute=auto
 until_said "train.compute auto: "
 grep -q '^train.compute auto: [bfp]*[0-9]* on all ranks, by the processor of rank 0$' "$dir/said" || fail "who chooses the type: $(cat "$dir/said")"
 grep -q '2 ranks, 2 lanes, products in [bfp]*[0-9]* on all ranks$' "$dir/saved/log.txt" || fail "the log does not say the ranks"
-kill -USR1 "$(pgrep -P "$pid" -o mpirun || echo "$pid")"
+kill -USR1 "$pid"
 ended 130
 grep -q 'interrupted after step [0-9]* of 1000000 .*, saved; --resume goes on' "$dir/said" || fail "SIGUSR1: $(cat "$dir/said")"
 [ "$(grep -c '^solera train' "$dir/said")" -eq 1 ] || fail "more than one rank says: $(cat "$dir/said")"
 ls "$dir/saved/ckpt" | grep -q 'step-[0-9]*\.h5' || fail "SIGUSR1 saved nothing"
 grep -q '"exchange": [0-9.e-]*, "exchange_hidden": [0-9.e-]*' "$dir/saved/metrics.jsonl" || fail "no share of the exchange"
 run_on 2 one # a signal that one rank alone gets ends all
-kill -USR1 "$(pgrep -P "$(pgrep -P "$pid" -o mpirun || echo "$pid")" | tail -n 1)"
+kill -USR1 "$(pgrep -P "$pid" | tail -n 1)"
 ended 130
 grep -q 'interrupted after step [0-9]* of 1000000 .*, saved; --resume goes on' "$dir/said" || fail "SIGUSR1 to one rank: $(cat "$dir/said")"
 
