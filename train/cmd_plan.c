@@ -192,7 +192,7 @@ static sol_status plan_calibration(const sol_config *c, const sol_model *m,
         bytes + plan->row[0].bytes +
         plan->row[1].bytes; /* the program and the model, as plan_memory has them */
     sol_plan_add(plan, "calibration", bytes > evaluation ? bytes - evaluation : 0);
-    SOL_TRY(sol_calib_rates(ctx, spec, &o, &rates, err));
+    SOL_TRY(sol_calib_rates(ctx, m, spec, &o, &rates, err));
     sol_calib_work w = sol_calib_count(m, spec, &o);
     e->calibrate_seconds = sol_calib_seconds(&w, &rates);
     return SOL_OK;

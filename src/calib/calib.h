@@ -112,10 +112,11 @@ typedef struct sol_calib_work {
 /* Of all blocks. Only the table of m is read. */
 sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec,
                                const sol_calib_opts *o);
-/* What this machine reaches now: measured on two small layers and a small block of random weights
- * and tokens, calibrated as o says, in one to three seconds. */
-sol_status sol_calib_rates(sol_ctx *ctx, const sol_quant_spec *spec, const sol_calib_opts *o,
-                           sol_calib_work *rates, sol_err *err);
+/* What this machine reaches now: measured on a narrow layer, one up to 2,048 columns as wide as
+ * those of m, and a small block, all of random weights and tokens, calibrated as o says, in one to
+ * four seconds. */
+sol_status sol_calib_rates(sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
+                           const sol_calib_opts *o, sol_calib_work *rates, sol_err *err);
 /* The sum over all kinds of work / rate. */
 double sol_calib_seconds(const sol_calib_work *work, const sol_calib_work *rates);
 

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "base/rng.h"
 #include "calib/solve.h"
 #include "kernels/factor.h"
@@ -89,13 +90,23 @@ static sol_status probe_solver(const sol_ctx *ctx, const sol_quant_spec *spec,
     return st;
 }
 
-/* Rates of solver, factors and search, from a narrow layer, where the search is most of the time,
- * and a wide one. */
-static sol_status solver_rates(const sol_ctx *ctx, const sol_quant_spec *spec,
-                               const sol_calib_opts *o, int64_t unit, sol_calib_work *rates,
-                               sol_err *err)
+/* The widest input of a layer, in units, within 3 and 8: each tile of rows reads the whole of H,
+ * which wide layers do from memory. */
+static int64_t wide_units(const sol_model *m, int64_t unit)
 {
-    int64_t rows = 64 * sol_pool_threads(ctx->pool), cols[2] = {unit, 3 * unit};
+    int64_t widest = 0;
+    for (int i = 0; i < m->n_params; i++)
+        if (m->params[i].quantized) widest = sol_max_i64(widest, m->params[i].cols);
+    return sol_min_i64(sol_max_i64(widest / unit, 3), 8);
+}
+
+/* Rates of solver, factors and search, from a narrow layer, where the search is most of the time,
+ * and a wide one; with so many rows that they, and not the copies of H, are its time. */
+static sol_status solver_rates(const sol_ctx *ctx, const sol_quant_spec *spec,
+                               const sol_calib_opts *o, int64_t unit, int64_t wide,
+                               sol_calib_work *rates, sol_err *err)
+{
+    int64_t rows = 64 * sol_max_i64(sol_pool_threads(ctx->pool), 4), cols[2] = {unit, wide};
     double time[2], factors;
     sol_calib_work w[2];
     for (int i = 0; i < 2; i++) {
@@ -179,8 +190,8 @@ static sol_status block_rates(sol_ctx *ctx, const sol_quant_spec *spec, const so
     return SOL_OK;
 }
 
-sol_status sol_calib_rates(sol_ctx *ctx, const sol_quant_spec *spec, const sol_calib_opts *o,
-                           sol_calib_work *rates, sol_err *err)
+sol_status sol_calib_rates(sol_ctx *ctx, const sol_model *m, const sol_quant_spec *spec,
+                           const sol_calib_opts *o, sol_calib_work *rates, sol_err *err)
 {
     sol_quant_spec plain = *spec;
     plain.overrides = NULL;
@@ -190,7 +201,7 @@ sol_status sol_calib_rates(sol_ctx *ctx, const sol_quant_spec *spec, const sol_c
     if (plain.granularity == SOL_PER_GROUP)
         while (unit % plain.group_size != 0 || unit < 256) unit += 64 * sol_quant_block(&plain);
     *rates = (sol_calib_work){0};
-    SOL_TRY(solver_rates(ctx, &plain, o, unit, rates, err));
+    SOL_TRY(solver_rates(ctx, &plain, o, unit, unit * wide_units(m, unit), rates, err));
     return block_rates(ctx, &plain, o, unit, rates, err);
 }
 
