@@ -134,6 +134,16 @@ sol_status sol_trainer_run(sol_trainer *t, sol_err *err);
  * SOL_ERR_NONFINITE: one more step than train.max_skipped was skipped. */
 sol_status sol_trainer_advance(sol_trainer *t, sol_err *err);
 
+/* trainer_resume.c. Reads the newest checkpoint of the directory that is whole, on all ranks or on
+ * none, with its step in t->saved_step, which stays -1 when there is none. The caller owns *from.
+ */
+sol_status sol_trainer_read_newest(sol_trainer *t, sol_checkpoint *from, sol_err *err);
+/* Compares the job with config.yaml, which is newer than a checkpoint when the last resume was
+ * killed before its first one. SOL_ERR_CONFIG: a key changed that may not. */
+sol_status sol_trainer_compare_config(sol_trainer *t, sol_err *err);
+/* Puts checkpoints newer than t->saved_step aside: the run will write them again. */
+sol_status sol_trainer_put_newer_aside(const sol_trainer *t, sol_err *err);
+
 /* trainer_ranks.c. SOL_ERR_CONFIG: a rank has other data than rank 0; it is named. _threads warns
  * where a machine has more threads than processors. */
 sol_status sol_trainer_compare_files(const sol_trainer *t, sol_err *err);
