@@ -525,8 +525,10 @@ static sol_status go(sol_sweep_runs *r, sol_err *err)
         sol_left_text(begun, done - done_before, r->n - done_before, left);
         sol_live_show(r->program, false, "%d of %d runs done  %d at work  %s", done, r->n, going,
                       left);
-        if (done + r->n_failed != shown) show_page(r, left);
-        shown = done + r->n_failed;
+        if (!stopped && done + r->n_failed != shown) {
+            show_page(r, left);
+            shown = done + r->n_failed;
+        }
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
     }
     sol_live_clear(r->program);
