@@ -132,6 +132,7 @@ END_TEST
 
 START_TEST(a_damaged_checkpoint_is_put_aside)
 {
+    static const char *const longer[] = {"train.steps=13", NULL};
     world w;
     sol_trainer *t;
     char path[160];
@@ -145,6 +146,8 @@ START_TEST(a_damaged_checkpoint_is_put_aside)
     ck_assert_int_eq(truncate(path, 5000), 0);
     world_path(&w, "b/ckpt/step-000009.h5.tmp", path);
     ck_ok(sol_file_write(path, "half", 4, err));
+    ck_fails(world_run(&w, "b", longer, true, err), SOL_ERR_CONFIG,
+             "/b/ckpt/step-000004.h5 "); /* which is whole */
     ck_ok(world_run(&w, "b", NULL, true, err));
     ck_assert_ptr_nonnull(strstr(w.warning, "going back to step"));
     ck_assert_int_eq(world_count(&w, "b/ckpt", ".damaged"), 1);

@@ -287,6 +287,8 @@ static sol_status refuse_other_run(const sol_config *old, const sol_config *c, c
     if (old->train.steps == c->train.steps || sol_run_model(dir, model, &best, NULL) != SOL_OK)
         return sol_fail(err, SOL_ERR_CONFIG,
                         "%s: cannot resume, these keys would make it another run: %s", dir, text);
+    if (!best && done > 0) /* the newest may be damaged; that one was read */
+        snprintf(model, sizeof model, "%s/ckpt/step-%06lld.h5", dir, (long long)done);
     return sol_fail(err, SOL_ERR_CONFIG,
                     "%s: cannot resume, these keys would make it another run: %s (the schedules of "
                     "the steps that are done depend on train.steps, and no checkpoint before that "

@@ -207,7 +207,7 @@ static sol_status remove_leftovers(const sol_run_dir *d, sol_err *err)
 {
     char path[SOL_PATH_MAX], name[320];
     uint64_t step;
-    for (int i = 0; i < SOL_RUN_DIR_FILES; i++) {
+    for (int i = 1; i < SOL_RUN_DIR_FILES; i++) { /* the lock has none */
         snprintf(name, sizeof name, "%s.tmp", own_files[i]);
         sol_run_dir_file(d, name, path);
         remove_leftover(path);

@@ -60,7 +60,7 @@ refuse "none.h5" train --set run.dir="$dir/w/a/b/c" "$bad"
 # A run beside files of others, killed in the middle, resumed.
 fresh
 mkdir "$dir/w/run/ckpt"
-for name in notes.tmp x.h5.tmp log.tmp ckpt/notes.tmp ckpt/best.tmp ckpt/step-1.h5.tmp ckpt/step-7.h5 ckpt/x.h5 ckpt/step-000003.h5.bak; do echo "$mine" >"$dir/w/run/$name"; done
+for name in notes.tmp x.h5.tmp log.tmp lock.tmp ckpt/notes.tmp ckpt/best.tmp ckpt/step-1.h5.tmp ckpt/step-7.h5 ckpt/x.h5 ckpt/step-000003.h5.bak; do echo "$mine" >"$dir/w/run/$name"; done
 train --set data.train="$dir/text.txt" --set study.every=4 2>/dev/null || fail "a run beside files of others"
 echo half >"$dir/w/run/ckpt/step-000099.h5.tmp"
 echo half >"$dir/w/run/config.yaml.tmp"
@@ -75,7 +75,7 @@ refuse "another run: train.batch: 7 -> 1" train --resume --set data.train="$dir/
 cp "$dir/kept.yaml" "$dir/w/run/config.yaml"
 train --resume --set data.train="$dir/text.txt" --set study.every=4 2>/dev/null || fail "a resume beside files of others"
 [ ! -e "$dir/w/run/ckpt/step-000099.h5.tmp" ] && [ ! -e "$dir/w/run/config.yaml.tmp" ] || fail "a leftover stayed"
-for name in notes.tmp x.h5.tmp log.tmp ckpt/notes.tmp ckpt/best.tmp ckpt/step-1.h5.tmp ckpt/step-7.h5 ckpt/x.h5 ckpt/step-000003.h5.bak; do
+for name in notes.tmp x.h5.tmp log.tmp lock.tmp ckpt/notes.tmp ckpt/best.tmp ckpt/step-1.h5.tmp ckpt/step-7.h5 ckpt/x.h5 ckpt/step-000003.h5.bak; do
     [ "$(cat "$dir/w/run/$name")" = "$mine" ] || fail "$name is gone"
 done
 
