@@ -435,6 +435,15 @@ START_TEST(refused_exports)
     ck_ok(sol_model_file_write(&c, model, SOL_F32, NULL, err));
     ck_fails(try_export("f16", NULL, false, &r, err), SOL_ERR_UNSUPPORTED,
              "has norms of q and k, which a llama model");
+    config.qk_norm = false;
+    config.tie_word_embeddings = false;
+    config.rope_factor = 0;
+    sol_family_add_sub_norms(&config);
+    sol_model_free(&c.model);
+    ck_ok(sol_model_create(&c.model, &config, SOL_F32, err));
+    ck_ok(sol_model_file_write(&c, model, SOL_F32, NULL, err));
+    ck_fails(try_export("f16", NULL, false, &r, err), SOL_ERR_UNSUPPORTED,
+             "llama.cpp takes the embedding of a bitnet model for its head");
     sol_model_file_free(&c);
 }
 END_TEST

@@ -62,7 +62,7 @@ refused 'layer_types is ["sliding_attention","sliding_attention"]: has windows, 
 refused "k_norm.weight: is not a parameter of the model" 's/"qwen3"/"llama"/'
 
 # A bitnet model: what its class means where config.json is silent, and the one thing that it must
-# say; a head of its own has no place in GGUF.
+# say.
 silent() { # sed command: scores of $golden/bitnet with another config.json
     rm -rf "$dir/bad" "$dir/b.h5"
     cp -r "$golden/bitnet" "$dir/bad"
