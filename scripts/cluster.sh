@@ -160,6 +160,7 @@ uptime | sed 's/.*load/load/'
 echo "| link | stream, Gbit/s | tokens/s | step, s | waits, s | hidden, s | sent, MB | memory, GB |"
 echo "|---|---|---|---|---|---|---|---|"
 for turn in $(seq "${TURNS:-1}"); do
+    take_down
     row "none, one process" 1000000 "" alone "$@"
     row none 1000000 "" in_memory "$@"
     for rate in ${RATES-1 10}; do
