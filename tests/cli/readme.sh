@@ -62,6 +62,8 @@ done
 
 # The front page fits, and leads to files that are there.
 [ "$(wc -l <"$root/README.md")" -le 200 ] || fail "README.md has more than 200 lines"
+long=$(LC_ALL=C.UTF-8 grep -nE '^.{101}' "$root/README.md" | head -n 1)
+[ -z "$long" ] || fail "README.md has more than 100 columns: $long"
 for page in $pages; do
     grep -o '](\([^)#]*\)[)#]' "$root/$page" | sed 's/^](//; s/[)#]$//' | grep -v '^http' | sort -u | while read -r link; do
         [ -z "$link" ] || [ -e "$root/$(dirname "$page")/$link" ] || fail "$page leads to $link, which is not there"
