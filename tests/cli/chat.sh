@@ -83,6 +83,11 @@ expect 0 "prompt " "$SOLERA" generate "$dir/m.h5" --chat -p "hi" --system "be br
 expect 2 "the vocabulary has no token </s>" \
     "$SOLERA" generate "$dir/m.h5" --chat --chat-format mistral -p "hi" -n 4
 
+# A raw prompt that a model with a template ends at once: it says so.
+first=$("$SOLERA" generate "$dir/m.h5" -q -p "hi" --no-echo -n 1 --temp 0)
+expect 0 "the model ended the text at once: it has a chat template" \
+    "$SOLERA" generate "$dir/m.h5" -p "hi" -n 4 --temp 0 --stop "$first"
+
 # A conversation: each line is answered, and what was said before is in the next prompt.
 expect 2 "no effect with --temp 0" "$SOLERA" chat "$dir/m.h5" --temp 0 --top-p 0.5 </dev/null
 printf 'hi\n\nand you\n' | "$SOLERA" chat "$dir/m.h5" --system "be brief" -n 4 --temp 0 >"$dir/out" 2>"$dir/err" ||
