@@ -261,6 +261,22 @@ static sol_status refuse_foreign(const sol_run_dir *d, sol_err *err)
                     d->path, name);
 }
 
+/* What would stop the run at its first checkpoint that is the best: only links go over links. */
+static sol_status check_best(const sol_run_dir *d, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    struct stat s;
+    sol_run_dir_file(d, "ckpt/best.h5.tmp", path);
+    bool bad = lstat(path, &s) == 0 && !S_ISLNK(s.st_mode);
+    if (!bad) {
+        sol_run_dir_file(d, "ckpt/best.h5", path);
+        bad = lstat(path, &s) == 0 && S_ISDIR(s.st_mode);
+    }
+    if (!bad) return SOL_OK;
+    return sol_fail(err, SOL_ERR_USAGE,
+                    "%s: is in the place of the link to the best checkpoint: move it away", path);
+}
+
 /* How much of a path's directories is there already. */
 static size_t part_that_is_there(const char *path)
 {
@@ -294,6 +310,7 @@ sol_status sol_run_dir_open(sol_run_dir *d, const char *path, bool resume, sol_e
             "%s: holds a run already; --resume goes on with it, another run.dir starts a new one",
             path);
     if (!d->has_run) SOL_TRY(refuse_foreign(d, err));
+    SOL_TRY(check_best(d, err));
     return sign_lock(d, err);
 }
 

@@ -79,6 +79,13 @@ for name in notes.tmp x.h5.tmp log.tmp lock.tmp ckpt/notes.tmp ckpt/best.tmp ckp
     [ "$(cat "$dir/w/run/$name")" = "$mine" ] || fail "$name is gone"
 done
 
+# What would be in the way of the link to the best checkpoint is refused before the first step.
+for name in best.h5.tmp best.h5; do
+    if [ $name = best.h5 ]; then rm -f "$dir/w/run/ckpt/$name"; mkdir "$dir/w/run/ckpt/$name"; else echo "$mine" >"$dir/w/run/ckpt/$name"; fi
+    refuse "ckpt/$name: is in the place of the link" train --resume --set data.train="$dir/text.txt" --set study.every=4
+    rm -r "$dir/w/run/ckpt/$name"
+done
+
 # Links that lie where a file of the run would be: nothing is written through them.
 for name in lock log.txt config.yaml.tmp tokens-train.h5.tmp study.h5.tmp ckpt/step-000003.h5.tmp; do
     for kind in -s ""; do
