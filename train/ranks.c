@@ -36,8 +36,8 @@ static void warn_crowded(const sol_program *p, const share_of_machine *all)
     int size = sol_dist_size(p->dist);
     for (int i = 0; i < size; i++) {
         const char *host = sol_dist_host(p->dist, i);
-        int threads = 0, ranks = 0;
-        for (int k = 0; k < size; k++) {
+        int threads = all[i].threads, ranks = 1;
+        for (int k = i + 1; k < size; k++) {
             if (strcmp(sol_dist_host(p->dist, k), host) != 0) continue;
             threads += all[k].threads;
             ranks++;
