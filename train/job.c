@@ -373,6 +373,19 @@ static sol_status make_dataset(sol_program *p, const sol_config *c, const char *
     return st;
 }
 
+/* A run that goes on keeps the dataset that it made, whatever became of the text. */
+static void warn_of_newer(const sol_program *p, const char *path, const char *made)
+{
+    struct stat text, set;
+    if (stat(path, &text) != 0 || stat(made, &set) != 0) return;
+    if (text.st_mtim.tv_sec < set.st_mtim.tv_sec ||
+        (text.st_mtim.tv_sec == set.st_mtim.tv_sec && text.st_mtim.tv_nsec <= set.st_mtim.tv_nsec))
+        return;
+    sol_log_line(&p->log, SOL_LOG_WARN,
+                 "%s: is newer than %s, which was made of it: the run goes on with that as it is",
+                 path, made);
+}
+
 static sol_status open_tokens(sol_program *p, const sol_config *c, const char *key,
                               const char *path, const char *made, bool keep_made,
                               uint64_t max_bytes, const sol_tokenizer *t, sol_job_tokens *d,
@@ -384,6 +397,8 @@ static sol_status open_tokens(sol_program *p, const sol_config *c, const char *k
     if (is_text(path)) {
         if (!keep_made || !sol_file_exists(made))
             st = make_dataset(p, c, path, made, t, max_bytes, &d->part, &why);
+        else
+            warn_of_newer(p, path, made);
         path = made;
     }
     if (st == SOL_OK) st = sol_dataset_open(&d->file, path, &why);

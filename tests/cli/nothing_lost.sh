@@ -74,6 +74,9 @@ cp "$dir/edited.yaml" "$dir/w/run/config.yaml"
 refuse "another run: train.batch: 7 -> 1" train --resume --set data.train="$dir/text.txt" --set study.every=4
 cp "$dir/kept.yaml" "$dir/w/run/config.yaml"
 train --resume --set data.train="$dir/text.txt" --set study.every=4 2>/dev/null || fail "a resume beside files of others"
+touch "$dir/text.txt"
+train --resume --set data.train="$dir/text.txt" --set study.every=4 2>"$dir/err" || fail "a resume beside a newer text"
+grep -q "warning: $dir/text.txt: is newer than $dir/w/run/tokens-train.h5" "$dir/err" || fail "no word of a newer text: $(cat "$dir/err")"
 [ ! -e "$dir/w/run/ckpt/step-000099.h5.tmp" ] && [ ! -e "$dir/w/run/config.yaml.tmp" ] || fail "a leftover stayed"
 for name in notes.tmp x.h5.tmp log.tmp lock.tmp ckpt/notes.tmp ckpt/best.tmp ckpt/step-1.h5.tmp ckpt/step-7.h5 ckpt/x.h5 ckpt/step-000003.h5.bak; do
     [ "$(cat "$dir/w/run/$name")" = "$mine" ] || fail "$name is gone"
