@@ -42,8 +42,8 @@ static sol_status blame(const sol_config *c, const sol_job_data *d, const char *
 /* Weights count by their proportion, as they do when windows are drawn: 6 and 2 are 3 and 1. */
 static sol_status take_digests(const sol_config *c, const char *key, sol_job_data *d, sol_err *err)
 {
-    int64_t share[SOL_MIX_MAX], round;
-    int at;
+    int64_t share[SOL_MIX_MAX] = {0}, round;
+    int at = 0;
     sol_err why = {0};
     sol_status st = sol_mixture_shares(&d->mix, share, &round, &at, &why);
     if (st != SOL_OK) return blame(c, d, key, at, st, &why, err);

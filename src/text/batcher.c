@@ -101,7 +101,7 @@ sol_status sol_batcher_init_mixed(sol_batcher *b, const sol_mixture *m, int64_t 
         b->stream[i].first = b->windows;
         b->windows += (m->stream[i].tokens->n - 1) / seq;
     }
-    int64_t share[SOL_MIX_MAX];
+    int64_t share[SOL_MIX_MAX] = {0};
     SOL_TRY(sol_mixture_shares(m, share, &b->round, &b->n, err));
     for (int i = 0; i < m->n; i++) b->stream[i].share = share[i];
     b->n = m->n;
