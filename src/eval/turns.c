@@ -17,7 +17,7 @@ sol_status sol_turns_begin(sol_turns *t, size_t n, double **value, sol_err *err)
     SOL_TRY(sol_grow_array((void **)&t->range, &t->range_capacity, ranks, sizeof *t->range, err));
     SOL_TRY(sol_grow_array((void **)&t->value, &t->capacity, t->n + n, sizeof *t->value, err));
     *value = t->value + t->n;
-    memset(*value, 0, n * sizeof **value);
+    if (n > 0) memset(*value, 0, n * sizeof **value);
     t->range[t->batch] = (sol_dist_range){t->n * sizeof **value, n * sizeof **value};
     t->n += n;
     return SOL_OK;
