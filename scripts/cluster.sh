@@ -23,8 +23,12 @@ ${CC:-cc} -std=c11 -O2 -D_GNU_SOURCE -o "$dir/switch" "$here/cluster_switch.c" |
     fail "cluster_switch.c does not compile"
 
 switch=
+# A rank that runs keeps its namespace, deleted or not.
 take_down() {
-    for i in $(seq "$machines"); do ip netns del "slr$i" 2>/dev/null || true; done
+    for i in $(seq "$machines"); do
+        ip netns pids "slr$i" 2>/dev/null | xargs -r kill 2>/dev/null || true
+        ip netns del "slr$i" 2>/dev/null || true
+    done
     [ -z "$switch" ] || kill "$switch" 2>/dev/null || true
     switch=
 }
