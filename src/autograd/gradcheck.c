@@ -312,7 +312,10 @@ static void settle_gradients(check *k, variant v, int operand, bool add)
 static double largest(const float *x, int64_t n)
 {
     double max = 1e-3;
-    for (int64_t j = 0; j < n; j++) max = fmax(max, fabs((double)x[j]));
+    for (int64_t j = 0; j < n; j++) { /* gcc 12 for arm64 ends on fmax here */
+        double size = fabs((double)x[j]);
+        if (size > max) max = size;
+    }
     return max;
 }
 
