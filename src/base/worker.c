@@ -34,6 +34,13 @@ static void *work(void *arg)
     return NULL;
 }
 
+static void release(sol_worker *w)
+{
+    pthread_cond_destroy(&w->changed);
+    pthread_mutex_destroy(&w->lock);
+    sol_free(w);
+}
+
 sol_status sol_worker_create(sol_worker **out, sol_err *err)
 {
     sol_worker *w;
@@ -42,7 +49,7 @@ sol_status sol_worker_create(sol_worker **out, sol_err *err)
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
     if (pthread_create(&w->thread, NULL, work, w) != 0) {
-        sol_free(w);
+        release(w);
         return sol_fail(err, SOL_ERR_LIBRARY, "cannot start a thread");
     }
     *out = w;
@@ -59,9 +66,7 @@ void sol_worker_free(sol_worker **wp)
     pthread_cond_signal(&w->changed);
     pthread_mutex_unlock(&w->lock);
     pthread_join(w->thread, NULL);
-    pthread_cond_destroy(&w->changed);
-    pthread_mutex_destroy(&w->lock);
-    sol_free(w);
+    release(w);
     *wp = NULL;
 }
 
