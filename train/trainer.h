@@ -144,11 +144,6 @@ sol_status sol_trainer_compare_config(sol_trainer *t, sol_err *err);
 /* Puts checkpoints newer than t->saved_step aside: the run will write them again. */
 sol_status sol_trainer_put_newer_aside(const sol_trainer *t, sol_err *err);
 
-/* trainer_ranks.c. SOL_ERR_CONFIG: a rank has other data than rank 0; it is named. _threads warns
- * where a machine has more threads than processors. */
-sol_status sol_trainer_compare_files(const sol_trainer *t, sol_err *err);
-sol_status sol_trainer_compare_threads(const sol_trainer *t, sol_err *err);
-
 /* ---- what a turn of the loop does; *r is the record of the step. Together: the step, the
  * evaluation, saving. Rank 0 alone: the rest ---- */
 

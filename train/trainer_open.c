@@ -483,6 +483,16 @@ static sol_status calibrate(sol_trainer *t, opening *o, sol_err *err)
     return send_model(t, err);
 }
 
+/* Before step 1: the first rank that has other data than rank 0 is named. */
+static sol_status compare_files(const sol_trainer *t, sol_err *err)
+{
+    uint64_t eval = t->eval.open ? t->eval.file.digest : 0;
+    SOL_TRY(sol_ranks_compare(t->dist, "another tokenizer", sol_tokenizer_hash(t->tokenizer), err));
+    SOL_TRY(sol_ranks_compare(t->dist, "other training data", t->train.digest, err));
+    SOL_TRY(sol_ranks_compare(t->dist, "other evaluation data", eval, err));
+    return sol_ranks_compare(t->dist, "another teacher", t->teacher.digest, err);
+}
+
 static sol_status open_all(sol_trainer *t, opening *o, sol_err *err)
 {
     SOL_TRY(sol_config_quant(t->config, &t->quant, err));
@@ -504,10 +514,10 @@ static sol_status open_all(sol_trainer *t, opening *o, sol_err *err)
     SOL_TRY(on_all(open_computation, t, o, err));
     SOL_TRY(on_first(open_study, t, o, err));
     SOL_TRY(first_then_others(open_eval_data, t, o, err));
-    SOL_TRY(sol_trainer_compare_files(t, err));
+    SOL_TRY(compare_files(t, err));
     SOL_TRY(on_first(begin_run, t, o, err));
     if (t->saved_step < 0) SOL_TRY(on_first(measure_start, t, o, err));
-    SOL_TRY(sol_trainer_compare_threads(t, err));
+    SOL_TRY(sol_ranks_compare_threads(t->program, sol_pool_threads(t->ctx->pool), err));
     if (calibrates(t)) SOL_TRY(calibrate(t, o, err));
     sol_dist_set_timeout(t->dist, (double)t->config->dist.timeout);
     return measure_speed(t, err);
