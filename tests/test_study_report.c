@@ -184,7 +184,8 @@ START_TEST(seeds_are_joined)
     for (int i = 0; i < 4; i++) {
         make_file_of(i == 3 ? 4 : RECORDS, i == 1 ? 0.4 : 0.2);
         ck_ok(sol_study_run_read(&runs[i], path, names[i], err));
-        runs[i].recipe = (sol_study_recipe){.known = true, .job = i == 2 ? 7 : 5, .seed = i + 1};
+        runs[i].recipe = (sol_study_recipe){
+            .known = true, .job = i == 2 ? 7 : 5, .steps = 123456, .seed = i + 1};
     }
     ck_ok(sol_study_join_seeds(runs, 4, joined, &n, place, err));
     ck_assert_int_eq(n, 3);
@@ -204,6 +205,7 @@ START_TEST(seeds_are_joined)
     if (have_gnuplot()) {
         ck_ok(sol_report_write(runs, 3, out, err));
         char *page = read_page("index.html");
+        ck_assert_ptr_nonnull(strstr(page, "<td class=\"n\">123456</td>"));
         ck_assert_ptr_nonnull(strstr(page, "<td class=\"n\">1, 2</td>"));
         ck_assert_ptr_nonnull(strstr(page, "a band from the lowest seed to the highest"));
         sol_free(page);

@@ -163,8 +163,9 @@ static void add_recipe(sol_text *t, const report *p, int point)
     sol_text_add(t, NULL, "<td class=\"n\">");
     if (r->known) sol_text_add(t, NULL, "%g<br><small>%s</small>", r->lr, r->schedule);
     sol_text_add(t, NULL, "</td>");
-    add_cell(t, r->known ? (double)r->steps : NAN);
     sol_text_add(t, NULL, "<td class=\"n\">");
+    if (r->known) sol_text_add(t, NULL, "%lld", (long long)r->steps);
+    sol_text_add(t, NULL, "</td><td class=\"n\">");
     for (int i = 0, n = 0; i < p->n; i++)
         if (r->known && p->place[i] == point)
             sol_text_add(t, NULL, "%s%lld", n++ ? ", " : "", (long long)p->runs[i].recipe.seed);
