@@ -126,7 +126,23 @@ START_TEST(k_blocks_decode)
         ck_assert(out[i] == 0.5f * (float)scale * (float)q4 - (float)min);
         ck_assert(out5[i] == 0.5f * (float)scale * (float)q5 - (float)min);
     }
-    memcpy(b + 208, "\x00\x34", 2); /* 0.25 */
+    memcpy(b + 80, "\x00\x34\x00\x3c", 4); /* 0.25, 1 */
+    sol_ggml_decode(sol_ggml_type_named("q2_k"), b, 256, out);
+    for (int i = 0; i < 256; i++) {
+        int q2 = bits(b + 16 + i / 128 * 32 + i % 32, i % 128 / 32 * 2, 2);
+        ck_assert(out[i] == 0.25f * (float)bits(b + i / 16, 0, 4) * (float)q2 -
+                                (float)bits(b + i / 16, 4, 4));
+    }
+    memcpy(b + 108, "\x00\x34", 2);
+    sol_ggml_decode(sol_ggml_type_named("q3_k"), b, 256, out);
+    for (int i = 0; i < 256; i++) {
+        int g = i / 16;
+        int scale = bits(b + 96 + g % 8, g / 8 * 4, 4) | bits(b + 104 + g % 4, g / 4 * 2, 2) << 4;
+        int q3 = bits(b + 32 + i / 128 * 32 + i % 32, i % 128 / 32 * 2, 2) -
+                 4 * !bits(b + i % 32, i / 32, 1);
+        ck_assert(out[i] == 0.25f * (float)(scale - 32) * (float)q3);
+    }
+    memcpy(b + 208, "\x00\x34", 2);
     sol_ggml_decode(sol_ggml_type_named("q6_k"), b, 256, out6);
     for (int i = 0; i < 256; i++) {
         int half = i / 128, part = i % 128 / 32, l = i % 32;
@@ -134,6 +150,25 @@ START_TEST(k_blocks_decode)
             high = bits(b + 128 + 32 * half + l, 2 * part, 2);
         int scale = (int8_t)b[192 + i / 16];
         ck_assert(out6[i] == 0.25f * (float)scale * (float)((low | high << 4) - 32));
+    }
+}
+END_TEST
+
+START_TEST(iq4_blocks_decode)
+{
+    static const int levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                   1,    13,   25,  38,  53,  69,  89,  113};
+    uint8_t b[136];
+    float out[256];
+    pattern(b, sizeof b);
+    sol_ggml_decode(sol_ggml_type_named("iq4_nl"), b, 32, out);
+    for (int i = 0; i < 32; i++)
+        ck_assert(out[i] == 0.5f * (float)levels[bits(b + 2 + i % 16, i / 16 * 4, 4)]);
+    sol_ggml_decode(sol_ggml_type_named("iq4_xs"), b, 256, out);
+    for (int i = 0; i < 256; i++) {
+        int part = i / 32, scale = bits(b + 4, 4 * part, 4) | bits(b + 2, 2 * part, 2) << 4;
+        int level = levels[bits(b + 8 + 16 * part + i % 16, i % 32 / 16 * 4, 4)];
+        ck_assert(out[i] == 0.5f * (float)(scale - 32) * (float)level);
     }
 }
 END_TEST
@@ -205,5 +240,6 @@ END_TEST
 
 SOL_TEST_MAIN("ggml", tcase_add_test(tc, bytes_of_llama_cpp);
               tcase_add_test(tc, bytes_of_package_gguf); tcase_add_test(tc, blocks_decode);
-              tcase_add_test(tc, k_blocks_decode); tcase_add_test(tc, stq_block_as_published);
+              tcase_add_test(tc, k_blocks_decode); tcase_add_test(tc, iq4_blocks_decode);
+              tcase_add_test(tc, stq_block_as_published);
               tcase_add_test(tc, encoders_keep_what_they_can_hold))

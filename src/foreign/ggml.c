@@ -93,7 +93,66 @@ static void encode_q8_0(const float *x, uint8_t *b)
     for (int j = 0; j < 32; j++) b[2 + j] = (uint8_t)(int8_t)roundf(x[j] * inverse);
 }
 
+/* ---- 4 bits of unequal steps ---- */
+
+static const int8_t iq4_levels[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                      1,    13,   25,  38,  53,  69,  89,  113};
+
+/* 32 elements in 16 bytes: low nibbles are elements 0..15, high ones 16..31. */
+static void decode_iq4(const uint8_t *q, float d, float *out)
+{
+    for (int j = 0; j < 16; j++) {
+        out[j] = d * (float)iq4_levels[q[j] & 15];
+        out[j + 16] = d * (float)iq4_levels[q[j] >> 4];
+    }
+}
+
+/* f16 d, then the nibbles. */
+static void decode_iq4_nl(const uint8_t *b, float *out)
+{
+    decode_iq4(b + 2, get_half(b), out);
+}
+
+/* f16 d; of 8 scales 6 bits each, the upper pairs in 2 bytes, the lower nibbles in 4; 128 bytes of
+ * nibbles. */
+static void decode_iq4_xs(const uint8_t *b, float *out)
+{
+    float d = get_half(b);
+    int high = get_u16(b + 2);
+    for (int part = 0; part < 8; part++) {
+        int scale = (b[4 + part / 2] >> 4 * (part & 1) & 15) | (high >> 2 * part & 3) << 4;
+        decode_iq4(b + 8 + 16 * part, d * (float)(scale - 32), out + 32 * part);
+    }
+}
+
 /* ---- blocks of 256 ---- */
+
+/* 16 bytes, a scale in the low and a minimum in the high nibble, each for 16 elements; 64 bytes of
+ * bit pairs: pair `part` of byte l of each half is element 32 part + l of that half; f16 d, f16
+ * min. */
+static void decode_q2_k(const uint8_t *b, float *out)
+{
+    float d = get_half(b + 80), dmin = get_half(b + 82);
+    for (int j = 0; j < 256; j++) {
+        int half = j / 128, part = j % 128 / 32, scale = b[j / 16];
+        int q = b[16 + 32 * half + j % 32] >> 2 * part & 3;
+        out[j] = d * (float)(scale & 15) * (float)q - dmin * (float)(scale >> 4);
+    }
+}
+
+/* 32 bytes of third bits: bit j / 32 of byte j % 32; 64 bytes of bit pairs as above; of 16 scales 6
+ * bits each, the lower nibbles in 8 bytes, the upper pairs in 4; f16 d. Without its third bit an
+ * element is 4 less. */
+static void decode_q3_k(const uint8_t *b, float *out)
+{
+    float d = get_half(b + 108);
+    for (int j = 0; j < 256; j++) {
+        int half = j / 128, part = j % 128 / 32, s = j / 16;
+        int scale = (b[96 + s % 8] >> 4 * (s / 8) & 15) | (b[104 + s % 4] >> 2 * (s / 4) & 3) << 4;
+        int q = (b[32 + 32 * half + j % 32] >> 2 * part & 3) | (b[j % 32] >> j / 32 & 1) << 2;
+        out[j] = d * (float)(scale - 32) * (float)(q - 4);
+    }
+}
 
 /* Scale and minimum j of 8, 6 bits each, in 12 bytes. */
 static void scale_min(const uint8_t *s, int j, float *scale, float *min)
