@@ -33,9 +33,12 @@ START_TEST(what_spans_keys)
         SOL_ERR_CONFIG, "job.yaml:2:29: key 'model.tokenizer'");
     ck_fails(parse_and_finish(HEAD "train: {eval_every: 5}\n", err), SOL_ERR_CONFIG,
              "'data.eval': is needed");
-    ck_fails(
-        parse_and_finish("run: {dir: r}\nmodel: {init: m}\ndata: {train: d, source: self}\n", err),
-        SOL_ERR_CONFIG, "'data.train': has no place");
+    ck_ok(
+        parse_and_finish("run: {dir: r}\nmodel: {init: m}\ndata: {train: d, source: self}\n", err));
+    ck_fails(parse_and_finish("run: {dir: r}\nmodel: {init: m}\ndata: {source: self, train: "
+                              "[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]}\n",
+                              err),
+             SOL_ERR_CONFIG, "'data.train': more than 15 files beside the text");
     ck_fails(parse_and_finish(HEAD "residual: {end_fraction: 0.1}\n", err), SOL_ERR_CONFIG,
              "is not below");
     ck_fails(parse_and_finish(HEAD "optim: {warmup_steps: 5000}\n", err), SOL_ERR_CONFIG,

@@ -180,10 +180,13 @@ START_TEST(lost_metrics_do_not_stop_a_resume)
 }
 END_TEST
 
+/* Alone, and as three windows in four of a mixture. */
 START_TEST(text_from_the_model_itself)
 {
-    static const char *const set[] = {"data.source=self", "data.train=", "data.self_tokens=2000",
-                                      NULL};
+    static const char *const sets[][4] = {
+        {"data.source=self", "data.self_tokens=2000", "data.train="},
+        {"data.source=self", "data.self_tokens=2000", "data.self_weight=3"}};
+    const char *const *set = sets[_i];
     world w;
     sol_trainer *t;
     char path[160];
@@ -206,4 +209,4 @@ SOL_TEST_MAIN("resume", tcase_add_loop_test(tc, a_resume_gives_the_same_bits, 0,
               tcase_add_test(tc, one_run_a_directory);
               tcase_add_test(tc, a_damaged_checkpoint_is_put_aside);
               tcase_add_test(tc, lost_metrics_do_not_stop_a_resume);
-              tcase_add_test(tc, text_from_the_model_itself))
+              tcase_add_loop_test(tc, text_from_the_model_itself, 0, 2))

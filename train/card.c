@@ -74,10 +74,13 @@ static void add_group(json_t *card, const sol_h5_node *n, const char *name, cons
  * together. */
 static json_t *training_data(const sol_config *c)
 {
+    static const char sampled[] = "sampled from the base model";
     const sol_sources *files = c->data.train;
-    if (c->data.source == SOL_DATA_SELF) return json_string("sampled from the base model");
-    if (files->n == 1) return base_name(files->row[0].path);
+    bool self = c->data.source == SOL_DATA_SELF;
+    if (!files) return json_string(sampled);
+    if (!self && files->n == 1) return base_name(files->row[0].path);
     json_t *weights = json_object();
+    if (self) json_object_set_new(weights, sampled, json_real(c->data.self_weight));
     for (int i = 0; i < files->n; i++) {
         json_t *name = base_name(files->row[i].path);
         const char *key = json_string_value(name);

@@ -382,7 +382,12 @@ static sol_status open_train_data(opened *j, sol_err *err)
     const sol_config *c = j->config;
     if (c->data.source == SOL_DATA_SELF) {
         sol_self_opts o = sol_job_self(c);
-        return sol_self_check(&j->model_config, j->tokenizer, &o, err);
+        SOL_TRY(sol_self_check(&j->model_config, j->tokenizer, &o, err));
+        if (!c->data.train) return SOL_OK;
+        SOL_TRY(sol_job_look_at_data(j->program, c, "data.train", c->data.train, j->tokenizer,
+                                     &j->train, err));
+        sol_job_close_data(&j->train);
+        return SOL_OK;
     }
     SOL_TRY(sol_job_look_at_data(j->program, c, "data.train", c->data.train, j->tokenizer,
                                  &j->train, err));

@@ -11,6 +11,14 @@ sol_sources sol_one_source(const char *path)
     return (sol_sources){.n = 1, .row = {{(char *)path, 1}}};
 }
 
+sol_sources sol_job_sampled_source(const sol_config *c, const char *path)
+{
+    sol_sources all = {.n = 1, .row = {{(char *)path, c->data.self_weight}}};
+    for (int i = 0; c->data.train && i < c->data.train->n; i++)
+        all.row[all.n++] = c->data.train->row[i];
+    return all;
+}
+
 void sol_job_made_name(const char *made, int i, char out[SOL_PATH_MAX])
 {
     size_t n = strlen(made);

@@ -17,6 +17,9 @@ typedef struct sol_job_data {
 /* One file as a list of files, which borrows the path. */
 sol_sources sol_one_source(const char *path);
 
+/* What the model itself was sampled to, at path, then the files of data.train; borrows both. */
+sol_sources sol_job_sampled_source(const sol_config *c, const char *path);
+
 /* As sol_job_open_tokens, for every file. made: where the dataset of a text file is written, if it
  * is the first file; sol_job_made_name says where that of file i is. */
 sol_status sol_job_open_data(sol_program *p, const sol_config *c, const char *key,

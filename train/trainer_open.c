@@ -98,6 +98,12 @@ static sol_status sample_self(sol_trainer *t, bool added_norms, const char *path
     return st;
 }
 
+/* The key that is to blame for the training data. */
+static const char *train_key(const sol_trainer *t)
+{
+    return t->config->data.train ? "data.train" : "data.source";
+}
+
 /* The training data may have moved since the last time; it must not have changed. */
 static sol_status compare_data(const sol_trainer *t, const sol_run_state *was, sol_err *err)
 {
@@ -105,9 +111,9 @@ static sol_status compare_data(const sol_trainer *t, const sol_run_state *was, s
     if (was->data_digest == 0 || was->data_digest == t->train.digest) return SOL_OK;
     return sol_fail(err, SOL_ERR_CONFIG,
                     "%s: cannot resume, %s not the data the run was trained on",
-                    self              ? "data.source self"
-                    : t->train.n == 1 ? t->train.name[0]
-                                      : "data.train",
+                    t->train.n > 1 ? "data.train"
+                    : self         ? "data.source self"
+                                   : t->train.name[0],
                     t->train.n == 1 ? "this is" : "these files with these weights are");
 }
 
@@ -120,13 +126,13 @@ static sol_status open_train_data(sol_trainer *t, const opening *o, sol_err *err
     const sol_config *c = t->config;
     bool self = c->data.source == SOL_DATA_SELF, made = !sol_trainer_writes(t);
     bool keep = made || t->dir.has_run;
-    char path[SOL_PATH_MAX];
-    sol_run_dir_file(&t->dir, self ? "tokens-self.h5" : "tokens-train.h5", path);
-    if (self && !(keep && sol_file_exists(path)))
-        SOL_TRY(sample_self(t, o->norms.added, path, err));
-    sol_sources sampled = sol_one_source(path);
-    SOL_TRY(sol_job_open_data(t->program, c, self ? "data.source" : "data.train",
-                              self ? &sampled : c->data.train, path,
+    char sampled[SOL_PATH_MAX], tokens[SOL_PATH_MAX];
+    sol_run_dir_file(&t->dir, "tokens-self.h5", sampled);
+    sol_run_dir_file(&t->dir, "tokens-train.h5", tokens);
+    if (self && !(keep && sol_file_exists(sampled)))
+        SOL_TRY(sample_self(t, o->norms.added, sampled, err));
+    sol_sources files = self ? sol_job_sampled_source(c, sampled) : *c->data.train;
+    SOL_TRY(sol_job_open_data(t->program, c, train_key(t), &files, tokens,
                               made || (keep && t->saved_step >= 0), t->tokenizer, &t->train, err));
     if (self) t->train.name[0] = "from the model itself";
     SOL_TRY(sol_job_batcher(c, &t->train, &t->batcher, err));
@@ -318,11 +324,6 @@ static sol_status open_study(sol_trainer *t, opening *opened, sol_err *err)
 static bool calibrates(const sol_trainer *t)
 {
     return t->config->calibrate.enabled && t->saved_step < 0;
-}
-
-static const char *train_key(const sol_trainer *t)
-{
-    return t->config->data.source == SOL_DATA_SELF ? "data.source" : "data.train";
 }
 
 static sol_status open_calibration(sol_trainer *t, sol_job_calibration *r, sol_err *err)

@@ -239,8 +239,10 @@ static sol_status check_model_and_data(const sol_config *c, sol_err *err)
                                "self samples from a trained model, not from %s", c->model.init);
     if (!self && !c->data.train)
         return sol_config_fail(c, "data.train", err, "is needed where data.source is file");
-    if (self && c->data.train)
-        return sol_config_fail(c, "data.train", err, "has no place where data.source is self");
+    if (self && c->data.train && c->data.train->n == SOL_MIX_MAX)
+        return sol_config_fail(c, "data.train", err,
+                               "more than %d files beside the text that data.source self samples",
+                               SOL_MIX_MAX - 1);
     if (c->train.eval_every > 0 && !c->data.eval[0])
         return sol_config_fail(c, "data.eval", err, "is needed where train.eval_every is set");
     if (c->eval.tasks[0] && c->train.eval_every == 0)

@@ -42,6 +42,17 @@ cached() { # WEIGHT
 verb=distill-cache expect 0 "windows of 16 tokens" cached 3
 verb=train expect 0 "done: 24 steps" cached 5
 
+# Text from the model itself is one more file, of weight data.self_weight.
+own() { # VERB DATA...
+    "$SOLERA" "$1" "$dir/job.yaml" --set run.dir="$dir/own" --set model.init="$dir/m.h5" --set model.tokenizer= --set train.steps=5 \
+        --set data.source=self --set data.self_tokens=200 --set data.self_weight=3 --set data.train="$2"
+}
+expect 2 "data.train': $dir/other.h5: was made with another tokenizer" own plan "$dir/other.h5"
+expect 0 "" own plan "$dir/c.txt"
+expect 0 "data 75 % from the model itself: " own train "$dir/c.txt"
+expect 0 "" "$SOLERA" export "$dir/own" -o "$dir/own.h5"
+grep -q '^- train: sampled from the base model 3.0, c.txt 1.0$' "$dir/own.h5.md" || fail "the card: $(grep train: "$dir/own.h5.md")"
+
 # Text that is already rendered: with data.special: yes its special tokens are tokens, and its BOS is not doubled.
 printf '<|begin_of_text|>the cat<|end_of_text|>' >"$dir/special.txt"
 for i in 1 2 3 4 5 6 7; do printf 'the cat sees a dog.<|end_of_text|>' >>"$dir/special.txt"; done
