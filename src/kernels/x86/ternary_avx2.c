@@ -1,20 +1,24 @@
 /* The ternary product with AVX2.
  *
- * Layout. A tile is 32 rows; a chunk of it is 16 blocks (64 columns): eight vectors of slots, byte
- * r of vector j holding row r's slots of blocks 2j (low nibble) and 2j + 1; then two vectors of
- * signs, byte r of vector v with the sign of block 8v + k in bit 7 - k. The last chunk is filled
- * up; its activations are 0. Scales follow the chunks of their groups (sol_unit in matrix_impl.h).
+ * Layout. A tile is 32 rows; a part of it is 8 blocks (32 columns): four vectors of slots, where
+ * the byte of a row in vector j holds its slots of blocks 2j (low nibble) and 2j + 1; then one of
+ * signs, with the sign of block k in bit 7 - k. Rows lie in the order of row_at, from which
+ * widening words brings them back without another shuffle. Two parts are a chunk of 64 columns; the
+ * last one is filled up, its activations are 0. Scales follow the chunks of their groups (sol_unit
+ * in matrix_impl.h).
  *
  * One token (or few): for each block of four activations the 16 sums of the slots, written as 31
  * high + low with |low| <= 15 and |high| <= 12, are two tables of bytes. Two pshufb look up 32
  * rows, psignb puts the signs; both parts stay exact in int8 over eight blocks (8 x 15, 8 x 12 <
- * 128), then punpck and pmaddubsw with (1, 31) make words, exact over a segment of 128. Measured
- * against it on one core of a Zen 3, in cache: tables of the sums' low and high bytes, which must
- * become words block by block, reach 0.71 of its rate; decoding into pmaddubsw, for one token,
- * 0.21. From memory: lines fetched into all caches, where they push out the tables, 0.8; 1280 or
- * 5120 bytes ahead 0.75 to 1. Many tokens: blocks are decoded once to bytes 0, 1, 2, four of a row
- * together, for pmaddubsw; 32 blocks stay below 32 x 2 x 127 x 2 < 32768, so that one pmaddwd a
- * segment suffices. */
+ * 128), then punpck and pmaddubsw with (1, 31) make words, exact over a segment of 128. A part is
+ * 76 operations for the four vector pipes of a Zen 3, 19 cycles, and takes 22, more with each that
+ * is added, whether the tables come from memory or stay in registers for two tiles; a segment's
+ * way to floats takes 13. Measured on one core, in cache: 19.5 GB/s of codes at 3.2 GHz. Against it
+ * tables of the sums' low and high bytes, which must become words block by block, reach 0.6 of the
+ * rate; decoding into pmaddubsw, for one token, 0.17; signs by pcmpgtb and pxor on sums that are
+ * off by a half 0.95. Lines fetched into all caches push out the tables. Many tokens: blocks are
+ * decoded once to bytes 0, 1, 2, four of a row together, for pmaddubsw; 32 blocks stay below 32 x 2
+ * x 127 x 2 < 32768, so that one pmaddwd a segment suffices. */
 #include <immintrin.h>
 #include <stdbool.h>
 #include <string.h>
@@ -23,10 +27,11 @@
 
 enum {
     TILE_ROWS = 32,
-    CHUNK_BLOCKS = 16,
-    SLOT_BYTES = 256,
-    CHUNK_BYTES = SLOT_BYTES + 64,
-    PART_BLOCKS = 8,   /* of a chunk, with one vector of signs */
+    PART_BLOCKS = 8,
+    SLOT_BYTES = PART_BLOCKS / 2 * TILE_ROWS, /* of a part */
+    PART_BYTES = SLOT_BYTES + TILE_ROWS,      /* with its signs */
+    CHUNK_PARTS = 2,
+    CHUNK_BYTES = CHUNK_PARTS * PART_BYTES,
     TABLE_TOKENS = 10, /* up to so many tokens go through the tables */
     TOKENS = 256,      /* of one call */
     SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
@@ -86,25 +91,39 @@ static uint64_t reverse_bits(uint64_t x)
     return (x >> 4 & 0x0f0f0f0f0f0f0f0full) | (x & 0x0f0f0f0f0f0f0f0full) << 4;
 }
 
-/* Rows r to r + 7 of a tile (those that there are), n chunks from `first` on. */
-static void pack_eight(const sol_segments *s, const sol_unit *u, const sol_tile_rows *rows,
-                       int64_t r, int64_t first, int64_t n, uint8_t *tile)
+/* The row whose byte is at place p of a vector, and the place of row r. The vectors of words that
+ * join_parts makes, and of dwords that are their even and odd words, then hold 8 rows in order. */
+static int row_at(int p)
 {
-    int64_t code_bytes = (s->cols / 4 + 1) / 2, sign_bytes = sol_ceil_div(s->cols / 4, 8),
-            there = sol_min_i64(8, rows->n - r);
+    return p / 8 % 2 * 16 + p % 2 * 8 + p / 16 * 4 + p % 8 / 2;
+}
+
+static int place_of(int r)
+{
+    return r / 4 % 2 * 16 + r / 16 * 8 + r % 4 * 2 + r / 8 % 2;
+}
+
+/* Rows at places p to p + 7 of a tile (those that there are), n chunks from `first` on. */
+static void pack_eight(const sol_segments *s, const sol_unit *u, const sol_tile_rows *rows, int p,
+                       int64_t first, int64_t n, uint8_t *tile)
+{
+    int64_t code_bytes = (s->cols / 4 + 1) / 2, sign_bytes = sol_ceil_div(s->cols / 4, 8);
     uint64_t v[8] = {0}, out[8];
     for (int64_t c = first; c < first + n; c++) {
-        uint8_t *to = tile + sol_unit_chunk(u, c) + r;
-        for (int64_t i = 0; i < there; i++)
-            v[i] = eight_bytes(rows->data[r + i], 8 * c, code_bytes);
+        uint8_t *to = tile + sol_unit_chunk(u, c) + p;
+        for (int i = 0; i < 8; i++)
+            if (row_at(p + i) < rows->n)
+                v[i] = eight_bytes(rows->data[row_at(p + i)], 8 * c, code_bytes);
         transpose_bytes(v, out);
-        for (int64_t i = 0; i < 8; i++) memcpy(to + 32 * i, &out[i], 8);
+        for (int i = 0; i < 8; i++) memcpy(to + i / 4 * PART_BYTES + i % 4 * TILE_ROWS, &out[i], 8);
     }
-    for (int64_t i = 0; i < there; i++)
-        v[i] = reverse_bits(eight_bytes(rows->signs[r + i], 2 * first, sign_bytes));
+    for (int i = 0; i < 8; i++)
+        if (row_at(p + i) < rows->n)
+            v[i] = reverse_bits(eight_bytes(rows->signs[row_at(p + i)], 2 * first, sign_bytes));
     transpose_bytes(v, out);
-    for (int64_t i = 0; i < 2 * n; i++)
-        memcpy(tile + sol_unit_chunk(u, first + i / 2) + SLOT_BYTES + i % 2 * 32 + r, &out[i], 8);
+    for (int64_t i = 0; i < CHUNK_PARTS * n; i++)
+        memcpy(tile + sol_unit_chunk(u, first + i / 2) + i % 2 * PART_BYTES + SLOT_BYTES + p,
+               &out[i], 8);
 }
 
 static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows, uint8_t *tile)
@@ -113,8 +132,8 @@ static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *row
     const sol_unit u = unit_of(s);
     int64_t chunks = s->cols_pad / 64;
     for (int64_t first = 0; first < chunks; first += PACK_CHUNKS)
-        for (int64_t r = 0; r < rows->n; r += 8)
-            pack_eight(s, &u, rows, r, first, sol_min_i64(PACK_CHUNKS, chunks - first), tile);
+        for (int p = 0; p < TILE_ROWS; p += 8)
+            pack_eight(s, &u, rows, p, first, sol_min_i64(PACK_CHUNKS, chunks - first), tile);
     for (int64_t g = 0; g < s->n_groups; g++) {
         sol_f16 *scales = (sol_f16 *)(tile + sol_unit_scales(&u, g));
         for (int r = 0; r < rows->n; r++) scales[r] = rows->scales[r][g];
@@ -126,12 +145,14 @@ static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, i
 {
     (void)type;
     const sol_unit u = unit_of(s);
+    int place = place_of((int)r);
     for (int64_t b = 0; b < s->cols / 4; b++) {
-        const uint8_t *chunk = tile + sol_unit_chunk(&u, b / CHUNK_BLOCKS);
-        int64_t k = b % CHUNK_BLOCKS;
-        int sign = chunk[SLOT_BYTES + k / 8 * 32 + r] >> (7 - k % 8) & 1;
-        memcpy(q + 4 * b, sol_code_levels[sign << 4 | (chunk[k / 2 * 32 + r] >> 4 * (k & 1) & 15)],
-               4);
+        const uint8_t *part = tile + sol_unit_chunk(&u, b / PART_BLOCKS / CHUNK_PARTS) +
+                              b / PART_BLOCKS % CHUNK_PARTS * PART_BYTES;
+        int64_t k = b % PART_BLOCKS;
+        int sign = part[SLOT_BYTES + place] >> (7 - k) & 1,
+            slot = part[k / 2 * TILE_ROWS + place] >> 4 * (k & 1) & 15;
+        memcpy(q + 4 * b, sol_code_levels[sign << 4 | slot], 4);
     }
     for (int64_t g = 0; g < s->n_groups; g++)
         scales[g] = ((const sol_f16 *)(tile + sol_unit_scales(&u, g)))[r];
@@ -142,19 +163,18 @@ ALWAYS_INLINE __m256i load(const void *p)
     return _mm256_loadu_si256((const __m256i *)p);
 }
 
-/* Slots of block k of a chunk, a byte a row. */
-ALWAYS_INLINE __m256i slots_at(const uint8_t *chunk, int64_t k)
+/* Slots of block k of a part, a byte a row. */
+ALWAYS_INLINE __m256i slots_at(const uint8_t *part, int64_t k)
 {
-    __m256i both = load(chunk + k / 2 * 32);
+    __m256i both = load(part + k / 2 * TILE_ROWS);
     return _mm256_and_si256(k & 1 ? _mm256_srli_epi16(both, 4) : both, _mm256_set1_epi8(15));
 }
 
-/* For psignb: a byte a row that is negative where block k of a chunk has the sign -, and never 0.
+/* For psignb: a byte a row that is negative where block k of a part has the sign -, and never 0.
  * Shifts of words: what comes over from the byte below is not looked at. */
-ALWAYS_INLINE __m256i signs_at(const uint8_t *chunk, int64_t k)
+ALWAYS_INLINE __m256i signs_at(const uint8_t *part, int64_t k)
 {
-    __m256i bits = _mm256_sll_epi16(load(chunk + SLOT_BYTES + k / PART_BLOCKS * 32),
-                                    _mm_cvtsi32_si128((int)(k % PART_BLOCKS)));
+    __m256i bits = _mm256_sll_epi16(load(part + SLOT_BYTES), _mm_cvtsi32_si128((int)k));
     return _mm256_or_si256(bits, _mm256_set1_epi8(1));
 }
 
@@ -210,7 +230,7 @@ ALWAYS_INLINE void look_up(const slot_sums *sums, __m256i slots, __m256i sign, _
     ADD_BYTES(*high, _mm256_sign_epi8(_mm256_shuffle_epi8(highs, slots), sign));
 }
 
-/* acc[0] (rows 0-7, 16-23) and acc[1] (8-15, 24-31) += the sums of at most PART_BLOCKS blocks. */
+/* acc[0] (places 0-7, 16-23) and acc[1] (8-15, 24-31) += the sums of at most PART_BLOCKS blocks. */
 ALWAYS_INLINE void join_parts(__m256i low, __m256i high, __m256i acc[2])
 {
     const __m256i weights = _mm256_set1_epi16(HIGH_WEIGHT << 8 | 1);
@@ -218,52 +238,52 @@ ALWAYS_INLINE void join_parts(__m256i low, __m256i high, __m256i acc[2])
     ADD_WORDS(acc[1], _mm256_maddubs_epi16(weights, _mm256_unpackhi_epi8(low, high)));
 }
 
-/* The PART_BLOCKS blocks of a chunk from block k on. */
-ALWAYS_INLINE void look_up_part(const uint8_t *chunk, int64_t k, const slot_sums *table,
-                                __m256i acc[2])
+ALWAYS_INLINE void look_up_part(const uint8_t *part, const slot_sums *table, __m256i acc[2])
 {
     const __m256i one = _mm256_set1_epi8(1);
-    __m256i all = load(chunk + SLOT_BYTES + k / PART_BLOCKS * 32), low = _mm256_setzero_si256(),
-            high = low;
+    __m256i all = load(part + SLOT_BYTES), low = _mm256_setzero_si256(), high = low;
     /* Bit 7 is the sign of the block at hand; the 1 below keeps the byte from being 0, which psignb
      * would take for 0. */
     __m256i sign = _mm256_or_si256(all, one);
 #pragma GCC unroll 8
     for (int i = 0; i < PART_BLOCKS; i++) {
-        look_up(table + i, slots_at(chunk + k / 2 * 32, i), sign, &low, &high);
+        look_up(table + i, slots_at(part, i), sign, &low, &high);
         sign = i < PART_BLOCKS - 2 ? _mm256_add_epi8(sign, sign)
                                    : _mm256_or_si256(_mm256_slli_epi16(all, 7), one);
     }
     join_parts(low, high, acc);
 }
 
-/* acc = the sums of `blocks` blocks of a unit from block k on; `table` is that of the first. */
-ALWAYS_INLINE void look_up_segment(const uint8_t *unit, int64_t k, int64_t blocks,
-                                   const slot_sums *table, __m256i acc[2])
+/* Sums of the rows of a tile: of places 0-7, 16-23 and 8-15, 24-31. */
+typedef struct row_sums {
+    __m256i words[2];
+} row_sums;
+
+ALWAYS_INLINE row_sums look_up_parts(const uint8_t *part, int64_t n, const slot_sums *table)
 {
-    acc[0] = acc[1] = _mm256_setzero_si256();
-    for (const slot_sums *end = table + blocks; table < end;) {
-        const uint8_t *chunk = unit + k / CHUNK_BLOCKS * CHUNK_BYTES;
-        int64_t in_chunk = k % CHUNK_BLOCKS;
-        if (in_chunk == 0)
-            for (int line = 0; line < CHUNK_BYTES; line += 64)
-                _mm_prefetch((const char *)chunk + PREFETCH + line, _MM_HINT_NTA);
-        if (in_chunk % PART_BLOCKS == 0 && end - table >= PART_BLOCKS) {
-            look_up_part(chunk, in_chunk, table, acc);
-            k += PART_BLOCKS;
-            table += PART_BLOCKS;
-        } else {
-            __m256i low = _mm256_setzero_si256(), high = low;
-            look_up(table++, slots_at(chunk, in_chunk), signs_at(chunk, in_chunk), &low, &high);
-            join_parts(low, high, acc);
-            k++;
-        }
+    row_sums sums = {0};
+    for (; n > 0; n--, part += PART_BYTES, table += PART_BLOCKS) {
+        for (int line = 0; line < PART_BYTES; line += 64)
+            _mm_prefetch((const char *)part + PREFETCH + line, _MM_HINT_NTA);
+        look_up_part(part, table, sums.words);
     }
+    return sums;
 }
 
-ALWAYS_INLINE __m256 to_f32(__m128i eight_words)
+/* The sums of `blocks` blocks of a unit from block k on, which begin or end inside a part. A
+ * function of its own, because in the loop of whole parts registers are scarce. */
+static __attribute__((noinline)) row_sums look_up_blocks(const uint8_t *unit, int64_t k,
+                                                         int64_t blocks, const slot_sums *table)
 {
-    return _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(eight_words));
+    row_sums sums = {0};
+    for (int64_t end = k + blocks; k < end; k++, table++) {
+        const uint8_t *part = unit + k / PART_BLOCKS * PART_BYTES;
+        __m256i low = _mm256_setzero_si256(), high = low;
+        look_up(table, slots_at(part, k % PART_BLOCKS), signs_at(part, k % PART_BLOCKS), &low,
+                &high);
+        join_parts(low, high, sums.words);
+    }
+    return sums;
 }
 
 ALWAYS_INLINE __m256 load_scales(const sol_f16 *p)
@@ -284,21 +304,22 @@ static void store_rows(float *y, int64_t r, int64_t rows, const __m256 v[4])
 }
 
 /* u += the segments of one scale group, `at` columns behind the start of its unit. `padded`: its
- * last segment may run on, up to a whole chunk. */
+ * last segment may run on, up to a whole part. */
 ALWAYS_INLINE void look_up_group(const sol_segments *s, const uint8_t *unit, int64_t at,
                                  bool padded, const slot_sums *table, const float *d, __m256 u[4])
 {
+    const __m256i even = _mm256_set1_epi32(1), odd = _mm256_set1_epi32(1 << 16);
     for (int64_t begin = 0; begin < s->group; begin += SOL_TERNARY_BLOCK, d++) {
-        __m256i acc[2];
-        int64_t end = sol_min_i64(begin + SOL_TERNARY_BLOCK, s->group);
-        if (padded && end == s->group && (at + begin) % 64 == 0)
-            end = sol_round_up(at + end, 64) - at;
-        look_up_segment(unit, (at + begin) / 4, (end - begin) / 4, table + begin / 4, acc);
+        int64_t k = (at + begin) / 4, blocks = sol_min_i64(SOL_TERNARY_BLOCK, s->group - begin) / 4;
+        bool whole = k % PART_BLOCKS == 0 && (padded || blocks % PART_BLOCKS == 0);
+        row_sums sums = whole ? look_up_parts(unit + k / PART_BLOCKS * PART_BYTES,
+                                              sol_ceil_div(blocks, PART_BLOCKS), table + begin / 4)
+                              : look_up_blocks(unit, k, blocks, table + begin / 4);
         __m256 scale = _mm256_broadcast_ss(d);
-        u[0] = _mm256_fmadd_ps(scale, to_f32(_mm256_castsi256_si128(acc[0])), u[0]);
-        u[1] = _mm256_fmadd_ps(scale, to_f32(_mm256_castsi256_si128(acc[1])), u[1]);
-        u[2] = _mm256_fmadd_ps(scale, to_f32(_mm256_extracti128_si256(acc[0], 1)), u[2]);
-        u[3] = _mm256_fmadd_ps(scale, to_f32(_mm256_extracti128_si256(acc[1], 1)), u[3]);
+        for (int j = 0; j < 4; j++) {
+            __m256i dwords = _mm256_madd_epi16(sums.words[j / 2], j % 2 ? odd : even);
+            u[j] = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(dwords), u[j]);
+        }
     }
 }
 
@@ -359,21 +380,21 @@ static void decode_segment(const uint8_t *chunk, int64_t b, int64_t blocks, __m2
     const __m256i one = _mm256_set1_epi8(1);
     const __m256i lane[4] = {lane_table(0), lane_table(1), lane_table(2), lane_table(3)};
     for (int64_t i = 0; i < blocks; i++) {
-        int64_t k = b % CHUNK_BLOCKS + i;
-        const uint8_t *at = chunk + k / CHUNK_BLOCKS * CHUNK_BYTES;
-        __m256i sign = signs_at(at, k % CHUNK_BLOCKS), slots = slots_at(at, k % CHUNK_BLOCKS), t[4];
+        int64_t k = b % (CHUNK_PARTS * PART_BLOCKS) + i;
+        const uint8_t *part = chunk + k / PART_BLOCKS * PART_BYTES;
+        __m256i sign = signs_at(part, k % PART_BLOCKS), slots = slots_at(part, k % PART_BLOCKS),
+                t[4];
         for (int p = 0; p < 4; p++)
             t[p] =
                 _mm256_add_epi8(_mm256_sign_epi8(_mm256_shuffle_epi8(lane[p], slots), sign), one);
-        __m256i a0 = _mm256_unpacklo_epi8(t[0], t[1]), a1 = _mm256_unpackhi_epi8(t[0], t[1]);
-        __m256i b0 = _mm256_unpacklo_epi8(t[2], t[3]), b1 = _mm256_unpackhi_epi8(t[2], t[3]);
-        __m256i r0 = _mm256_unpacklo_epi16(a0, b0),
-                r4 = _mm256_unpackhi_epi16(a0, b0); /* rows 0-3, 16-19; 4-7, 20-23 */
-        __m256i r8 = _mm256_unpacklo_epi16(a1, b1), r12 = _mm256_unpackhi_epi16(a1, b1);
-        w[i][0] = _mm256_permute2x128_si256(r0, r4, 0x20);
-        w[i][1] = _mm256_permute2x128_si256(r8, r12, 0x20);
-        w[i][2] = _mm256_permute2x128_si256(r0, r4, 0x31);
-        w[i][3] = _mm256_permute2x128_si256(r8, r12, 0x31);
+        /* Words of two bytes of a row; of the even and of the odd ones those that belong together.
+         */
+        for (int j = 0; j < 2; j++) {
+            __m256i front = j ? _mm256_unpackhi_epi8(t[0], t[1]) : _mm256_unpacklo_epi8(t[0], t[1]),
+                    back = j ? _mm256_unpackhi_epi8(t[2], t[3]) : _mm256_unpacklo_epi8(t[2], t[3]);
+            w[i][2 * j] = _mm256_blend_epi16(front, _mm256_slli_epi32(back, 16), 0xaa);
+            w[i][2 * j + 1] = _mm256_blend_epi16(_mm256_srli_epi32(front, 16), back, 0xaa);
+        }
     }
 }
 
