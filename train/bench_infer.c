@@ -2,6 +2,8 @@
  * once, prompts, the memory and the product alone. */
 #include "bench_infer.h"
 
+#include <math.h>
+
 #include "base/mem.h"
 #include "base/num.h"
 
@@ -92,13 +94,13 @@ void sol_bench_infer_free(sol_bench_infer *b)
 }
 
 /* What the machine reaches at best. The rounds add to it. */
-static void probe(sol_bench_infer *b)
+static void probe(sol_bench_infer *b, double at_most)
 {
-    b->bandwidth = sol_probe_begin(probe_seconds);
+    b->bandwidth = sol_probe_begin(at_most);
     while (!sol_probe_settled(&b->bandwidth))
         sol_probe_add(&b->bandwidth, sol_bench_memory_rate(&b->memory, b->ctx));
     if (!b->product.m) return;
-    b->product_rate = sol_probe_begin(probe_seconds);
+    b->product_rate = sol_probe_begin(at_most);
     while (!sol_probe_settled(&b->product_rate))
         sol_probe_add(&b->product_rate, sol_bench_product_rate(&b->product, b->ctx));
 }
@@ -107,7 +109,7 @@ static void probe(sol_bench_infer *b)
 sol_status sol_bench_infer_measure(sol_bench_infer *b, sol_program *p, double seconds, sol_err *err)
 {
     SOL_TRY(feed(b, 1, err));
-    probe(b);
+    probe(b, fmin(seconds, probe_seconds));
     double end = sol_clock() + seconds;
     for (int round = 0; round < 2 || sol_clock() < end; round++) {
         if (sol_interrupted()) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
