@@ -62,9 +62,9 @@ metrics_of "$dir/run" | sed 6d | cmp - "$dir/x" || fail "other bits after a resu
 expect 2 "quant.overrides: [{match:" "$SOLERA" train "$dir/job.yaml" --resume
 
 # Plan counts the layers that are kept, calibration leaves them.
-"$SOLERA" plan "$dir/job.yaml" --set quant.overrides="$rows" >"$dir/out" 2>/dev/null || fail "no plan"
+"$SOLERA" plan "$dir/job.yaml" --gflops 50 --set quant.overrides="$rows" >"$dir/out" 2>/dev/null || fail "no plan"
 grep -q "but for quant.overrides" "$dir/out" || fail "the plan does not name them: $(cat "$dir/out")"
-"$SOLERA" plan "$dir/job.yaml" >"$dir/plain" 2>/dev/null
+"$SOLERA" plan "$dir/job.yaml" --gflops 50 >"$dir/plain" 2>/dev/null
 ! grep -qF "$(grep '^  packed' "$dir/out")" "$dir/plain" || fail "a file of the same size"
 for threads in 1 2; do
     "$SOLERA" calibrate "$dir/job.yaml" --set model.init="$dir/back.h5" --set model.tokenizer= \

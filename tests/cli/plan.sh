@@ -1,4 +1,4 @@
-# What a job would take, without taking it.
+# What a job would take, without taking it. The first plan measures this machine, the others are told of one.
 . tests/cli/common
 make_job
 expect 0 "" "$SOLERA" plan "$dir/job.yaml" --json
@@ -8,7 +8,7 @@ done
 grep -q '"tokens_per_step": 16,' "$dir/out" || fail "batch 1 x seq 16: $(cat "$dir/out")"
 grep -q '"bits_per_weight": 1.5,' "$dir/out" || fail "sherry, group 64: $(cat "$dir/out")"
 [ ! -e "$dir/run" ] || fail "plan makes a run directory"
-expect 0 "" "$SOLERA" plan "$dir/job.yaml" --set model.init=random:llama-3.2-1b --set train.seq=1024 --set train.batch=4
+expect 0 "" "$SOLERA" plan "$dir/job.yaml" --gflops 50 --set model.init=random:llama-3.2-1b --set train.seq=1024 --set train.batch=4
 grep -q '1.24 G parameters, 973 M of them quantized by sherry to 1.5 bits' "$dir/out" || fail "1B: $(cat "$dir/out")"
 grep -q 'optimizer moments  *9.21 GiB' "$dir/out" || fail "1B moments: $(cat "$dir/out")"
 grep -q 'stq1_0  *-  .*one scale for 256 weights' "$dir/out" || fail "STQ1_0 of group 64: $(cat "$dir/out")"
@@ -16,7 +16,7 @@ grep -q 'stq1_0  *-  .*one scale for 256 weights' "$dir/out" || fail "STQ1_0 of 
 # The files of an export never exceed what was foretold by more than 1 %.
 "$SOLERA" export checkpoints/embedded.h5 -o "$dir/m.h5" --format model --no-card 2>/dev/null
 grep -v '^model:' "$dir/job.yaml" >"$dir/real.yaml"
-expect 0 "" "$SOLERA" plan "$dir/real.yaml" --set model.init="$dir/m.h5" --set quant.granularity=per_channel \
+expect 0 "" "$SOLERA" plan "$dir/real.yaml" --gflops 50 --set model.init="$dir/m.h5" --set quant.granularity=per_channel \
     --set data.train="$dir/text.txt" --set data.eval="$dir/text.txt" --json
 for type in packed stq1_0 tq2_0 q8_0; do
     [ $type = packed ] && how=--no-card || how="--type $type"
@@ -31,7 +31,7 @@ expect 2 "unknown model shape 'llama-3.2-2b', did you mean 'llama-3.2-1b'" "$SOL
 for job in configs/*.yaml; do
     [ "$job" = configs/reference.yaml ] && continue
     code=0
-    "$SOLERA" plan "$job" --set run.dir="$dir/planned" >/dev/null 2>"$dir/err" || code=$?
+    "$SOLERA" plan "$job" --gflops 50 --set run.dir="$dir/planned" >/dev/null 2>"$dir/err" || code=$?
     # A job may name files that only exist after its script; but it must be a job.
     [ "$code" -eq 0 ] || grep -qE "key '(model.init|model.tokenizer|data.train|data.eval)': .*(cannot open|No such file)" "$dir/err" ||
         fail "$job: $(cat "$dir/err")"
@@ -45,8 +45,8 @@ grep -qx '  compute: fp32' "$dir/auto/config.yaml" || fail "auto stays auto: $(g
 number() { # KEY FILE
     sed -n "s/.*\"$1\": \([0-9.e+-]*\).*/\1/p" "$2"
 }
-"$SOLERA" plan "$dir/job.yaml" --set run.dir="$dir/many" --set train.batch=4 --set train.lanes=4 --json >"$dir/one.json"
-"$SOLERA" plan "$dir/job.yaml" --set run.dir="$dir/many" --set train.batch=4 --ranks 4 --link 1 --json >"$dir/four.json"
+"$SOLERA" plan "$dir/job.yaml" --set run.dir="$dir/many" --set train.batch=4 --gflops 50 --set train.lanes=4 --json >"$dir/one.json"
+"$SOLERA" plan "$dir/job.yaml" --set run.dir="$dir/many" --set train.batch=4 --gflops 50 --ranks 4 --link 1 --json >"$dir/four.json"
 [ "$(number "optimizer moments" "$dir/one.json")" -eq $((4 * $(number "optimizer moments" "$dir/four.json"))) ] || fail "moments: $(cat "$dir/four.json")"
 [ $((2 * $(number exchange_bytes "$dir/four.json"))) -eq $((3 * $(number parameters "$dir/four.json"))) ] ||
     fail "3/4 of gradients and parameters, 4 bytes each: $(cat "$dir/four.json")"
@@ -62,7 +62,7 @@ for rate in 1 1000; do
 done
 awk -v slow="$(number exchange_hidden_seconds "$dir/at.1")" -v fast="$(number exchange_hidden_seconds "$dir/at.1000")" \
     'BEGIN { exit !(fast < slow) }' || fail "fast machines hide more: $(cat "$dir/at.1" "$dir/at.1000")"
-"$SOLERA" plan "$dir/job.yaml" --set run.dir="$dir/many" --set train.batch=4 --ranks 4 --set dist.transport=bf16 --json >"$dir/half.json"
+"$SOLERA" plan "$dir/job.yaml" --set run.dir="$dir/many" --set train.batch=4 --gflops 50 --ranks 4 --set dist.transport=bf16 --json >"$dir/half.json"
 [ "$(number "lanes and exchange" "$dir/half.json")" -gt "$(number "lanes and exchange" "$dir/four.json")" ] ||
     fail "bf16 is cast in memory of its own: $(cat "$dir/half.json")"
 expect 2 "3 lanes, one a rank, do not share" "$SOLERA" plan "$dir/job.yaml" --set train.batch=4 --ranks 3

@@ -95,7 +95,7 @@ fi
 # What a plan opens for a look is gone, and a run that is there stays as it is.
 for d in run base; do
     find "$dir/base" -type f -exec cksum {} + >"$dir/before"
-    TMPDIR=$dir "$SOLERA" plan "$j" --set run.dir="$dir/$d" --set data.train="$dir/text.txt" >"$dir/out" 2>"$dir/err" || fail "$(cat "$dir/err")"
+    TMPDIR=$dir "$SOLERA" plan "$j" --gflops 50 --set run.dir="$dir/$d" --set data.train="$dir/text.txt" >"$dir/out" 2>"$dir/err" || fail "$(cat "$dir/err")"
     [ ! -e "$dir/run" ] || fail "plan leaves a run directory"
     [ "$(find "$dir" -name 'solera-*')" = "" ] || fail "plan leaves what it looked at"
     find "$dir/base" -type f -exec cksum {} + | cmp -s - "$dir/before" || fail "plan changes a run"

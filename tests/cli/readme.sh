@@ -10,6 +10,9 @@ calibrate="--set calibrate.windows=4 --set calibrate.held_out=1 --set calibrate.
     --set calibrate.sweeps=0 --set calibrate.starts=1"
 verb=\$1
 case \$verb in
+plan) set -- "\$@" --gflops 50 --set calibrate.enabled=false ;; # no probes
+esac
+case \$verb in
 train | plan) set -- "\$@" --set train.steps=4 --set train.batch=1 --set train.seq=16 --set data.self_tokens=60 --set optim.warmup_steps=1 \\
     --set study.layers=down_proj \$calibrate
     case "\$*" in *llama-3.2*) ;; *) set -- "\$@" --set train.eval_every=2 --set train.eval_windows=1 ;; esac ;;
@@ -20,21 +23,22 @@ generate) set -- "\$@" -n 8 ;;
 bench) set -- "\$@" --seconds 0.1
     case "\$*" in *--shape*) set -- "\$@" --shape tiny ;; esac
     case "\$*" in *--train*) set -- "\$@" --batch 1 --seq 16 ;; *--shape*) set -- "\$@" --group-size 32 --prompt 16 ;; *) set -- "\$@" --prompt 16 ;; esac ;;
-study) case "\$*" in *--csv*) ;; *) command -v gnuplot >/dev/null || exit 0 ;; esac ;;
 esac
 exec "$SOLERA" "\$@"
 WRAP
 chmod +x "$dir/bin/solera"
-PATH=$dir/bin:$PATH
+empty_figures
 cd "$dir"
-ln -s "$root/configs" "$root/checkpoints" "$root/data" .
+ln -s "$root/configs" "$root/checkpoints" .
 
 # What the reader has: a model of Hugging Face, a GGUF file, texts.
 mkdir models
 "$SOLERA" export checkpoints/embedded.h5 -o LLAMA_FOLDER --format safetensors 2>/dev/null
 "$SOLERA" export checkpoints/embedded.h5 -o models/SmolLM2-135M-Instruct.Q4_1.gguf --type q8_0 2>/dev/null
-head -c 12000 data/sample/stories.txt >wiki.test.raw
-for text in TEXT BOOKS OTHERS; do gzip -c data/sample/stories.txt >$text.txt.gz; done
+mkdir -p data/sample
+head -c 8000 "$root/data/sample/stories.txt" >data/sample/stories.txt
+cp data/sample/stories.txt wiki.test.raw
+for text in TEXT BOOKS OTHERS; do gzip -c wiki.test.raw >$text.txt.gz; done
 
 # A command: one line, or more where a backslash ends it.
 commands() {

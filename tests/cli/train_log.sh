@@ -79,11 +79,10 @@ grep -qE '^\{"loss": [0-9.]*, "ppl": (null|[0-9.e+]*), ' "$dir/out" || fail "no 
 "$SOLERA" inspect "$dir/far/ckpt/step-000024.h5" | grep -q '^evaluation  seq 16  windows 2  documents "apart"  bos "none"' || fail "inspect lacks the windows"
 
 if command -v gnuplot >/dev/null 2>&1; then
-    expect 0 "" "$SOLERA" study "$dir/wild"
-    first=$(grep -n -m 1 '"loss": null' "$dir/wild/metrics.jsonl" | cut -d: -f1)
-    grep -q "diverged at step $first</b>" "$dir/wild/report/index.html" || fail "the report does not say that step $first diverged"
-    ! grep -qi '[-,]nan' "$dir/wild/report/measures.csv" || fail "nan in measures.csv"
     expect 0 "" "$SOLERA" study "$dir/wild" "$dir/run" -o "$dir/both"
+    first=$(grep -n -m 1 '"loss": null' "$dir/wild/metrics.jsonl" | cut -d: -f1)
+    grep -q "diverged at step $first</b>" "$dir/both/index.html" || fail "the report does not say that step $first diverged"
+    ! grep -qi '[-,]nan' "$dir/both/measures.csv" || fail "nan in measures.csv"
     ! grep -q "<b>run</b>: <b>diverged" "$dir/both/index.html" || fail "a good run is called diverged"
 else
     echo "skipped: the report needs gnuplot"
