@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Speed of solera against llama.cpp TQ2_0: one shape, head in the same precision, measured in turns on this machine.
+"""Speed of solera against a ternary type of llama.cpp (TQ2_0, Q2_0): one shape, head in the same precision, measured in turns on this machine.
 
     (cd build && npm pack @node-llama-cpp/linux-x64@3.22.1 && tar xzf node-llama-cpp-linux-x64-3.22.1.tgz)
-    scripts/compare_llamacpp_speed.py --lib build/package/bins/linux-x64 --threads 1,2 --head q6,q4
+    scripts/compare_llamacpp_speed.py --lib build/package/bins/linux-x64 --threads 1,2 --head q6,q4 --type tq2_0,q2_0
 
 Random weights in both: llama.cpp reads a GGUF file that is written here (in --work, 0.4 GB), solera makes its own; values change no time. Each round
 runs llama.cpp, then `solera bench`; the ratios are of medians over the rounds. Decode starts behind an empty context, prefill is --prompt tokens.
@@ -25,13 +25,14 @@ SHAPES = {  # hidden, layers, ffn, heads, kv heads, head_dim, vocab
     "llama-3.2-3b": (3072, 28, 8192, 24, 8, 128, 128256),
 }
 # ggml type id, weights of a block, its bytes, where its float16 scale lies
-F32, TQ2_0 = (0, 1, 4, None), (35, 256, 66, 64)
+F32 = (0, 1, 4, None)
+TYPES = {"tq2_0": (35, 256, 66, 64), "q2_0": (42, 64, 18, 0)}
 HEADS = {"q8": (8, 32, 34, 0), "q6": (14, 256, 210, 208), "q4": (2, 32, 18, 0)}  # Q8_0, Q6_K, Q4_0
 HEAD_NAMES = {"q8": "Q8_0", "q6": "Q6_K", "q4": "Q4_0"}
 DECODE_TOKENS = 16
 
 
-def tensors(shape, head):
+def tensors(shape, kind, head):
     C, L, F, H, K, D, V = shape
     yield "token_embd.weight", (C, V), head
     yield "output_norm.weight", (C,), F32
@@ -40,7 +41,7 @@ def tensors(shape, head):
         yield f"blk.{i}.ffn_norm.weight", (C,), F32
         for name, dims in (("attn_q", (C, H * D)), ("attn_k", (C, K * D)), ("attn_v", (C, K * D)), ("attn_output", (H * D, C)),
                            ("ffn_gate", (C, F)), ("ffn_up", (C, F)), ("ffn_down", (F, C))):
-            yield f"blk.{i}.{name}.weight", dims, TQ2_0
+            yield f"blk.{i}.{name}.weight", dims, kind
 
 
 def text(s):
@@ -70,14 +71,14 @@ def random_run(rng, kind):
     return bytes(blocks)
 
 
-def write_gguf(path, shape, head):
+def write_gguf(path, shape, kind, head):
     C, L, F, H, K, D, V = shape
     meta = [key("general.architecture", "llama"), key("llama.block_count", L), key("llama.context_length", 8192),
             key("llama.embedding_length", C), key("llama.feed_forward_length", F), key("llama.attention.head_count", H),
             key("llama.attention.head_count_kv", K), key("llama.rope.dimension_count", D), key("llama.vocab_size", V),
             key("llama.attention.layer_norm_rms_epsilon", 1e-5), key("llama.rope.freq_base", 500000.0),
             key("tokenizer.ggml.model", "no_vocab")]
-    table = list(tensors(shape, head))
+    table = list(tensors(shape, kind, head))
     out, at = struct.pack("<IIQQ", 0x46554747, 3, len(table), len(meta)) + b"".join(meta), 0
     for name, dims, kind in table:
         out += text(name) + struct.pack("<I", len(dims)) + struct.pack(f"<{len(dims)}Q", *dims) + struct.pack("<IQ", kind[0], at)
@@ -195,10 +196,10 @@ def solera(o, threads, head):
     return r["decode_tok_s"], r["prefill_tok_s"], r["bytes_per_token"], r["tier"]
 
 
-def compare(o, library, head, threads):
-    path = os.path.join(o.work, f"{o.shape}-tq2_0-{head}.gguf")
+def compare(o, library, kind, head, threads):
+    path = os.path.join(o.work, f"{o.shape}-{kind}-{head}.gguf")
     if not os.path.exists(path):
-        write_gguf(path + ".tmp", SHAPES[o.shape], HEADS[head])
+        write_gguf(path + ".tmp", SHAPES[o.shape], TYPES[kind], HEADS[head])
         os.replace(path + ".tmp", path)
     llama = Llama(library, path, threads, o.prompt)
     theirs, ours = [], []
@@ -206,10 +207,10 @@ def compare(o, library, head, threads):
         theirs.append(llama.rates())
         ours.append(solera(o, threads, head))
     llama.close()
-    read = sum(size_of(d, k) for _, d, k in tensors(SHAPES[o.shape], HEADS[head]))
+    read = sum(size_of(d, k) for _, d, k in tensors(SHAPES[o.shape], TYPES[kind], HEADS[head]))
     middle = lambda rows, i: statistics.median(r[i] for r in rows)
     decode, prefill = [(middle(ours, i), middle(theirs, i)) for i in (0, 1)]
-    print(f"{threads} threads, head {head} / {HEAD_NAMES[head]}: decode {decode[0]:.1f} / {decode[1]:.1f} = {decode[0] / decode[1]:.2f}; "
+    print(f"{kind.upper()}, {threads} threads, head {head} / {HEAD_NAMES[head]}: decode {decode[0]:.1f} / {decode[1]:.1f} = {decode[0] / decode[1]:.2f}; "
           f"prefill {prefill[0]:.1f} / {prefill[1]:.1f} = {prefill[0] / prefill[1]:.2f}; "
           f"{ours[0][2] / 1e6:.0f} / {read / 1e6:.0f} MB a token", flush=True)
 
@@ -220,6 +221,7 @@ def main():
     a.add_argument("--backend", help="e.g. zen4, icelake, sapphirerapids")
     a.add_argument("--solera", default="build/release/solera")
     a.add_argument("--shape", default="llama-3.2-1b", choices=SHAPES)
+    a.add_argument("--type", default="tq2_0", help="types of the layers, with commas: tq2_0, q2_0")
     a.add_argument("--head", default="q6", help="types of embedding and head, with commas: q8, q6, q4")
     a.add_argument("--threads", default="1,2")
     a.add_argument("--prompt", type=int, default=512)
@@ -227,14 +229,16 @@ def main():
     a.add_argument("--seconds", type=float, default=2, help="of each run of solera bench")
     a.add_argument("--work", default="/tmp", metavar="DIR", help="where the GGUF file goes, and stays")
     o = a.parse_args()
-    unknown = [h for h in o.head.split(",") if h not in HEADS]
-    if unknown:
-        a.error(f"--head {unknown[0]}: one of {', '.join(HEADS)}")
+    for option, given, known in (("--type", o.type, TYPES), ("--head", o.head, HEADS)):
+        unknown = [name for name in given.split(",") if name not in known]
+        if unknown:
+            a.error(f"{option} {unknown[0]}: one of {', '.join(known)}")
     library = Library(os.path.abspath(o.lib), o.backend)
     print(f"solera / llama.cpp ({library.backend()}), {o.shape}, prompt of {o.prompt}: tokens/s, medians of {o.rounds} rounds in turns")
-    for head in o.head.split(","):
-        for threads in o.threads.split(","):
-            compare(o, library, head, int(threads))
+    for kind in o.type.split(","):
+        for head in o.head.split(","):
+            for threads in o.threads.split(","):
+                compare(o, library, kind, head, int(threads))
 
 
 if __name__ == "__main__":
