@@ -637,12 +637,51 @@ START_TEST(model_in_bf16_without_training)
 }
 END_TEST
 
-static bool stop_at_once(void *user, int64_t block, const char *phase, int64_t done, int64_t total)
+static bool stop_at_once(void *user, int64_t block, const char *phase, int64_t done, int64_t total,
+                         double share)
 {
     int *calls = user;
-    (void)block, (void)phase, (void)done, (void)total;
+    (void)block, (void)phase, (void)done, (void)total, (void)share;
     return --*calls > 0;
 }
+
+/* Shares grow from 0 to nearly 1. */
+typedef struct shares {
+    double last;
+    int calls;
+} shares;
+
+static bool watch_shares(void *user, int64_t block, const char *phase, int64_t done, int64_t total,
+                         double share)
+{
+    shares *s = user;
+    (void)block, (void)phase, (void)done, (void)total;
+    ck_assert(s->calls == 0 ? share == 0 : share > s->last);
+    s->last = share;
+    s->calls++;
+    return true;
+}
+
+START_TEST(progress_of_a_block)
+{
+    sol_ctx *ctx = make_ctx(1);
+    toy t;
+    sol_calib *c;
+    sol_calib_report r;
+    toy_make(&t, ctx);
+    ck_ok(sol_calib_create(&c, ctx, t.model, &t.spec, &t.opts, &t.data, err));
+    for (int64_t layer = 0; layer < t.model->config.num_hidden_layers; layer++) {
+        shares s = {0};
+        sol_calib_watch(c, watch_shares, &s);
+        ck_ok(sol_calib_block(c, layer, &r, err));
+        ck_assert(s.last > 0.8 && s.last <= 1);
+        ck_assert_int_gt(s.calls, 4);
+    }
+    sol_calib_free(&c);
+    sol_model_free(&t.model);
+    sol_ctx_free(&ctx);
+}
+END_TEST
 
 START_TEST(interrupted_and_refused)
 {
@@ -687,4 +726,4 @@ SOL_TEST_MAIN(
     tcase_add_test(tc, what_cannot_be_solved_is_named); tcase_add_test(tc, factors_of_a_matrix);
     tcase_add_test(tc, tables_of_patterns); tcase_add_test(tc, model_is_calibrated);
     tcase_add_test(tc, soft_latent_start); tcase_add_test(tc, model_in_bf16_without_training);
-    tcase_add_test(tc, interrupted_and_refused))
+    tcase_add_test(tc, progress_of_a_block); tcase_add_test(tc, interrupted_and_refused))

@@ -159,6 +159,50 @@ START_TEST(checkpoint_round_trip)
 }
 END_TEST
 
+/* How far a read is; `left` calls until it is stopped. */
+typedef struct seen {
+    int64_t done, total;
+    int calls, left;
+} seen;
+
+static bool see(void *user, const char *part, int64_t done, int64_t total)
+{
+    seen *s = user;
+    ck_assert_ptr_nonnull(part);
+    ck_assert(done >= s->done && done <= total && (s->calls == 0 || total == s->total));
+    s->done = done;
+    s->total = total;
+    s->calls++;
+    return --s->left != 0;
+}
+
+/* A read tells how far it is, to its last byte, and may be stopped at each call. */
+START_TEST(progress_of_a_read)
+{
+    sol_checkpoint a, b;
+    make_checkpoint(&a, small_config(true, false), SOL_F32);
+    ck_ok(sol_test_write_checkpoint(&a, path, SOL_F32, err));
+    int64_t weights = a.file.model->n_weights * 4, moments = a.optim->n_elements * 8;
+    for (int how = SOL_MOMENTS_READ; how <= SOL_MOMENTS_LEFT; how++) {
+        seen all = {0};
+        sol_progress progress = {see, &all};
+        ck_ok(sol_checkpoint_read_with(&b, path, SOL_F32, (sol_moments_how)how, &progress, err));
+        sol_checkpoint_free(&b);
+        ck_assert_int_eq(all.done, all.total);
+        ck_assert_int_eq(all.total, weights + (how == SOL_MOMENTS_LEFT ? 0 : moments));
+        for (int left = 1; left <= all.calls; left++) {
+            seen some = {.left = left};
+            progress.user = &some;
+            ck_fails(
+                sol_checkpoint_read_with(&b, path, SOL_F32, (sol_moments_how)how, &progress, err),
+                SOL_ERR_INTERRUPTED, "interrupted");
+            ck_assert_ptr_null(b.file.model);
+        }
+    }
+    sol_checkpoint_free(&a);
+}
+END_TEST
+
 /* A rank reads the moments of its shard alone: here of 8 bits, with a scale a block. */
 START_TEST(moments_of_a_shard)
 {
@@ -179,7 +223,7 @@ START_TEST(moments_of_a_shard)
     }
     ck_ok(sol_test_write_checkpoint(&a, path, SOL_F32, err));
     for (int how = SOL_MOMENTS_VERIFIED; how <= SOL_MOMENTS_LEFT; how++) {
-        ck_ok(sol_checkpoint_read_with(&b, path, SOL_F32, (sol_moments_how)how, err));
+        ck_ok(sol_checkpoint_read_with(&b, path, SOL_F32, (sol_moments_how)how, NULL, err));
         ck_assert(b.has_optim && !b.optim);
         sol_checkpoint_free(&b);
     }
@@ -645,8 +689,8 @@ START_TEST(stranger_is_named)
 END_TEST
 
 SOL_TEST_MAIN("store", tcase_add_checked_fixture(tc, setup, teardown);
-              tcase_add_test(tc, checkpoint_round_trip); tcase_add_test(tc, moments_of_a_shard);
-              tcase_add_test(tc, model_file_converts);
+              tcase_add_test(tc, checkpoint_round_trip); tcase_add_test(tc, progress_of_a_read);
+              tcase_add_test(tc, moments_of_a_shard); tcase_add_test(tc, model_file_converts);
               tcase_add_test(tc, a_model_is_streamed_in_blocks_of_rows);
               tcase_add_test(tc, same_state_same_bytes); tcase_add_test(tc, packed_round_trip);
               tcase_add_test(tc, dataset_round_trip); tcase_add_test(tc, dataset_refuses);

@@ -151,15 +151,15 @@ static sol_status read_lines(calibration *k, sol_err *err)
 
 /* ---- progress ---- */
 
-static bool watch(void *user, int64_t block, const char *phase, int64_t done, int64_t total)
+static bool watch(void *user, int64_t block, const char *phase, int64_t done, int64_t total,
+                  double share)
 {
     calibration *k = user;
     char left[48];
-    int64_t here = block - k->restored, all = k->out->n - k->restored;
+    double here = (double)(block - k->restored) + share, all = (double)(k->out->n - k->restored);
     sol_live_show(k->program, false,
                   "block %" PRId64 " of %" PRId64 "  %s %" PRId64 "/%" PRId64 "  %s", block + 1,
-                  k->out->n, phase, done, total,
-                  sol_left_text(k->began, (double)here, (double)all, left));
+                  k->out->n, phase, done, total, sol_left_text(k->began, here, all, left));
     return !sol_interrupted();
 }
 

@@ -118,10 +118,10 @@ static sol_status keep_job(calibrate_job *j, sol_err *err)
 }
 
 /* Of this rank by itself. */
-static sol_status open_model(sol_ctx *ctx, calibrate_job *j, sol_err *err)
+static sol_status open_model(sol_program *p, calibrate_job *j, sol_err *err)
 {
     const sol_config *c = j->config;
-    SOL_TRY(sol_job_open_model(ctx, c, &j->model, err));
+    SOL_TRY(sol_job_open_model(p, c, &j->model, err));
     SOL_TRY(sol_job_add_norms(c, j->model.model, &j->norms, err));
     SOL_TRY(sol_config_quant(c, &j->model.quant, err));
     SOL_TRY(sol_job_check_quant(c, j->model.model, &j->model.quant, err));
@@ -180,7 +180,7 @@ static sol_status open_job(sol_program *p, calibrate_job *j, sol_ctx *ctx, bool 
         return sol_config_fail(c, "calibrate.data", err,
                                "is needed where data.source is self: name tokens-self.h5 of a run");
     SOL_TRY(sol_ranks_open_dir(p->dist, &j->dir, c->run.dir, resume, err));
-    SOL_TRY(sol_dist_agree(p->dist, open_model(ctx, j, err), err));
+    SOL_TRY(sol_dist_agree(p->dist, open_model(p, j, err), err));
     SOL_TRY(sol_dist_agree(p->dist, is_first ? claim_dir(p, j, err) : SOL_OK, err));
     SOL_TRY(open_data_together(p, j, err));
     SOL_TRY(sol_dist_agree(p->dist, is_first ? begin_run(p, j, err) : SOL_OK, err));

@@ -77,7 +77,7 @@ static sol_status open_all(maker *m, sol_err *err)
     if (!m->tokenizer)
         return sol_config_fail(c, "model.init", err, "%s: holds no tokenizer", c->model.init);
     SOL_TRY(open_data(m, err));
-    SOL_TRY(sol_job_teacher_open_maker(m->ctx, c, &student, &m->teacher, err));
+    SOL_TRY(sol_job_teacher_open_maker(m->program, c, &student, &m->teacher, err));
     SOL_TRY(sol_teacher_graph_create(&m->graph, m->ctx, m->teacher.teacher, c->train.batch,
                                      c->train.seq, &m->teacher.loss, c->train.compute, err));
     return sol_alloc_array((void **)&m->batch, (size_t)(c->train.batch * c->train.seq),

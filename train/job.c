@@ -51,7 +51,7 @@ sol_status sol_job_read(sol_program *p, sol_config **c, const char *path, const 
 sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why,
                          sol_err *err)
 {
-    if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why->text);
+    if (st == SOL_ERR_NOMEM || st == SOL_ERR_INTERRUPTED) return sol_fail(err, st, "%s", why->text);
     sol_config_fail(c, key, err, "%s", why->text);
     if (err) err->status = st;
     return st;
@@ -93,20 +93,31 @@ static sol_status check_seq(const sol_config *c, const sol_model_config *m, sol_
                            (long long)m->max_position_embeddings);
 }
 
-/* ctx NULL: without weights, here and below. */
-static sol_status make_random(const sol_ctx *ctx, const sol_config *c, sol_model_file *f,
-                              sol_err *err)
+/* p NULL: without weights, here and below. */
+static sol_status make_random(sol_program *p, const sol_config *c, sol_model_file *f, sol_err *err)
 {
+    sol_ctx *ctx;
     sol_model_config m;
     sol_dtype dtype = sol_config_param_dtype(c);
     SOL_TRY(random_config(c, &m, &f->tokenizer, err));
-    if (!ctx) return sol_model_describe(&f->model, &m, dtype, err);
+    if (!p) return sol_model_describe(&f->model, &m, dtype, err);
+    SOL_TRY(sol_program_ctx(p, &ctx, err));
     SOL_TRY(sol_model_create(&f->model, &m, dtype, err));
     sol_model_init_random(ctx, f->model, (uint64_t)c->run.seed);
     return SOL_OK;
 }
 
-static sol_status read_model_file(const sol_ctx *ctx, const char *path, sol_dtype dtype,
+static sol_status read_weights(sol_program *p, const char *path, sol_dtype dtype, sol_model_file *f,
+                               sol_err *err)
+{
+    sol_phase phase = {p, "reading the model", "weights", sol_clock()};
+    sol_progress progress = {sol_phase_show_part, &phase};
+    sol_status st = sol_model_file_read(f, path, dtype, &progress, err);
+    sol_live_clear(p);
+    return st;
+}
+
+static sol_status read_model_file(sol_program *p, const char *path, sol_dtype dtype,
                                   sol_model_file *f, sol_err *err)
 {
     sol_file_kind kind;
@@ -118,28 +129,26 @@ static sol_status read_model_file(const sol_ctx *ctx, const char *path, sol_dtyp
     SOL_TRY(sol_store_kind(path, &kind, err));
     if (kind != SOL_FILE_MODEL && kind != SOL_FILE_CHECKPOINT)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: is %s, not a model to train", path, names[kind]);
-    SOL_TRY(ctx ? sol_model_file_read(f, path, dtype, NULL, err)
-                : sol_model_file_describe(f, path, dtype, err));
+    SOL_TRY(p ? read_weights(p, path, dtype, f, err)
+              : sol_model_file_describe(f, path, dtype, err));
     return f->tokenizer ? SOL_OK : sol_fail(err, SOL_ERR_FORMAT, "%s: holds no tokenizer", path);
 }
 
 /* The weights alone: what trained them, and how, is the history of another run. */
-static sol_status read_model(const sol_ctx *ctx, const sol_config *c, sol_model_file *f,
-                             sol_err *err)
+static sol_status read_model(sol_program *p, const sol_config *c, sol_model_file *f, sol_err *err)
 {
     sol_err why = {0};
-    sol_status st = read_model_file(ctx, c->model.init, sol_config_param_dtype(c), f, &why);
+    sol_status st = read_model_file(p, c->model.init, sol_config_param_dtype(c), f, &why);
     sol_free(f->config_yaml);
     sol_quant_overrides_free(&f->overrides);
     *f = (sol_model_file){.model = f->model, .tokenizer = f->tokenizer, .windows = f->windows};
     return st == SOL_OK ? SOL_OK : sol_job_blame(c, "model.init", st, &why, err);
 }
 
-sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_model_file *f,
-                              sol_err *err)
+sol_status sol_job_open_model(sol_program *p, const sol_config *c, sol_model_file *f, sol_err *err)
 {
     *f = (sol_model_file){0};
-    SOL_TRY(sol_config_random_shape(c) ? make_random(ctx, c, f, err) : read_model(ctx, c, f, err));
+    SOL_TRY(sol_config_random_shape(c) ? make_random(p, c, f, err) : read_model(p, c, f, err));
     return check_seq(c, &f->model->config, err);
 }
 

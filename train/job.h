@@ -20,11 +20,10 @@ sol_status sol_job_model_config(const sol_config *c, sol_model_config *m, sol_er
 sol_status sol_job_model_header(const sol_config *c, sol_model_config *m, sol_tokenizer **t,
                                 sol_err *err);
 
-/* Model, tokenizer and windows from model.init; nothing else of the file is kept. ctx NULL: without
- * weights, the model is only described. *f is the caller's (sol_model_file_free), also after a
- * failure. */
-sol_status sol_job_open_model(const sol_ctx *ctx, const sol_config *c, sol_model_file *f,
-                              sol_err *err);
+/* Model, tokenizer and windows from model.init, with a live line while weights are read; nothing
+ * else of the file is kept. p NULL: without weights, the model is only described. *f is the
+ * caller's (sol_model_file_free), also after a failure. */
+sol_status sol_job_open_model(sol_program *p, const sol_config *c, sol_model_file *f, sol_err *err);
 
 /* Every quantized layer against the quantizer: the first that does not fit is named. */
 sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const sol_quant_spec *spec,

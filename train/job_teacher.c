@@ -80,6 +80,8 @@ static sol_status check_teacher(const sol_config *c, const sol_job_student *s,
 /* The teacher, as its file is read. */
 typedef struct reading {
     const sol_ctx *ctx;
+    sol_progress progress;
+    int64_t done, total; /* weights */
     const sol_config *config;
     const sol_job_student *student;
     sol_teacher *teacher;
@@ -89,6 +91,7 @@ typedef struct reading {
 static sol_status begin_reading(void *user, const sol_model_file *f, sol_err *err)
 {
     reading *r = user;
+    r->total = f->model->n_weights;
     r->blamed = true;
     sol_status st = check_teacher(r->config, r->student, f, err);
     if (st == SOL_OK)
@@ -102,19 +105,24 @@ static sol_status begin_reading(void *user, const sol_model_file *f, sol_err *er
 static sol_status read_rows(void *user, const sol_param *p, int64_t from, int64_t n,
                             const float *rows, sol_err *err)
 {
-    const reading *r = user;
-    (void)err;
+    reading *r = user;
     sol_teacher_fill(r->teacher, r->ctx, p, from, n, rows);
-    return SOL_OK;
+    r->done += n * p->cols;
+    if (sol_progress_show(&r->progress, p->name, r->done, r->total)) return SOL_OK;
+    return sol_fail(err, SOL_ERR_INTERRUPTED, "%s: interrupted", sol_job_teacher_path(r->config));
 }
 
-static sol_status read_weights(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s,
+static sol_status read_weights(sol_program *p, const sol_config *c, const sol_job_student *s,
                                sol_job_teacher *t, sol_err *err)
 {
     sol_err why = {0};
-    reading r = {.ctx = ctx, .config = c, .student = s};
+    sol_ctx *ctx;
+    sol_phase phase = {p, "reading the teacher", "weights", sol_clock()};
+    SOL_TRY(sol_program_ctx(p, &ctx, err));
+    reading r = {.ctx = ctx, .config = c, .student = s, .progress = {sol_phase_show_part, &phase}};
     sol_param_sink sink = {begin_reading, read_rows, &r};
     sol_status st = sol_model_file_stream(sol_job_teacher_path(c), &sink, &why);
+    sol_live_clear(p);
     t->teacher = r.teacher;
     if (st == SOL_OK) return st;
     if (!r.blamed) return sol_job_blame(c, "distill.teacher", st, &why, err);
@@ -209,20 +217,20 @@ static sol_status open_trained_cache(const sol_config *c, const sol_job_student 
 
 /* ---- opening ---- */
 
-sol_status sol_job_teacher_open(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s,
+sol_status sol_job_teacher_open(sol_program *p, const sol_config *c, const sol_job_student *s,
                                 sol_job_teacher *t, sol_err *err)
 {
     SOL_TRY(read_digest(c, t, err));
-    return c->distill.cache[0] ? open_trained_cache(c, s, t, err) : read_weights(ctx, c, s, t, err);
+    return c->distill.cache[0] ? open_trained_cache(c, s, t, err) : read_weights(p, c, s, t, err);
 }
 
-sol_status sol_job_teacher_open_maker(const sol_ctx *ctx, const sol_config *c,
-                                      const sol_job_student *s, sol_job_teacher *t, sol_err *err)
+sol_status sol_job_teacher_open_maker(sol_program *p, const sol_config *c, const sol_job_student *s,
+                                      sol_job_teacher *t, sol_err *err)
 {
     sol_err why = {0};
     sol_status st = read_digest(c, t, err);
     sol_teacher_cache_head want = wanted_head(c, s, t);
-    if (st == SOL_OK) st = read_weights(ctx, c, s, t, err);
+    if (st == SOL_OK) st = read_weights(p, c, s, t, err);
     if (st != SOL_OK) return st;
     if (!sol_file_exists(c->distill.cache)) {
         st = sol_teacher_cache_create(&t->cache, c->distill.cache, &want, &why);

@@ -29,11 +29,11 @@ typedef struct sol_job_student {
 
 /* For training: with distill.cache that file, which must be complete, else the teacher, rounded to
  * distill.teacher_dtype. */
-sol_status sol_job_teacher_open(const sol_ctx *ctx, const sol_config *c, const sol_job_student *s,
+sol_status sol_job_teacher_open(sol_program *p, const sol_config *c, const sol_job_student *s,
                                 sol_job_teacher *t, sol_err *err);
 /* For making a cache: the teacher, and the file to go on with, new where there is none. */
-sol_status sol_job_teacher_open_maker(const sol_ctx *ctx, const sol_config *c,
-                                      const sol_job_student *s, sol_job_teacher *t, sol_err *err);
+sol_status sol_job_teacher_open_maker(sol_program *p, const sol_config *c, const sol_job_student *s,
+                                      sol_job_teacher *t, sol_err *err);
 /* For a plan: the same without weights. s->data NULL: it is not known yet, and a cache is not
  * compared with it. */
 sol_status sol_job_teacher_describe(const sol_config *c, const sol_job_student *s,

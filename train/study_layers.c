@@ -26,13 +26,13 @@ static bool is_job(const char *path)
     return dot && (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
 }
 
-static sol_status open_job(subject *s, const sol_ctx *ctx, const char *path, sol_err *err)
+static sol_status open_job(subject *s, sol_program *p, const char *path, sol_err *err)
 {
     SOL_TRY(sol_config_read(&s->config, path, err));
     SOL_TRY(sol_config_finish(s->config, err));
     if (!sol_config_quantizes(s->config))
         return sol_config_fail(s->config, "quant.method", err, "none leaves nothing to measure");
-    SOL_TRY(sol_job_open_model(ctx, s->config, &s->model, err));
+    SOL_TRY(sol_job_open_model(p, s->config, &s->model, err));
     SOL_TRY(sol_config_quant(s->config, &s->spec, err));
     SOL_TRY(sol_job_check_quant(s->config, s->model.model, &s->spec, err));
     s->windows = sol_job_windows(s->config);
@@ -75,11 +75,11 @@ static sol_status open_tokens(subject *s, sol_program *p, const char *path, sol_
     return SOL_OK;
 }
 
-static sol_status open_subject(subject *s, sol_program *p, const sol_ctx *ctx,
-                               const sol_sensitivity_args *a, sol_err *err)
+static sol_status open_subject(subject *s, sol_program *p, const sol_sensitivity_args *a,
+                               sol_err *err)
 {
     const char *path = p->word[0];
-    SOL_TRY(is_job(path) ? open_job(s, ctx, path, err) : open_model(s, path, err));
+    SOL_TRY(is_job(path) ? open_job(s, p, path, err) : open_model(s, path, err));
     int64_t context = s->model.model->config.max_position_embeddings;
     if (s->windows.seq == 0) s->windows.seq = 256;
     if (a->seq >= 0) s->windows.seq = a->seq ? a->seq : 2048;
@@ -137,13 +137,14 @@ sol_status sol_study_sensitivity(sol_program *p, const sol_sensitivity_args *a, 
     subject j = {0};
     sol_sensitivity s = {0};
     sol_ctx *ctx;
-    sol_phase phase = {p, "measuring", "layers", sol_clock()};
+    sol_phase phase = {p, "measuring", "layers", 0};
     sol_progress progress = {sol_phase_show_part, &phase};
     SOL_TRY(sol_program_ctx(p, &ctx, err));
     SOL_TRY(sol_program_find_model(p, err));
     sol_interrupt_catch(false);
-    sol_status st = open_subject(&j, p, ctx, a, err);
+    sol_status st = open_subject(&j, p, a, err);
     if (st == SOL_OK) {
+        phase.begun = sol_clock();
         st = sol_sensitivity_measure(&s, ctx, j.model.model, &j.spec, j.tokens, &j.windows,
                                      &progress, err);
         if (st != SOL_OK && st != SOL_ERR_INTERRUPTED)

@@ -207,7 +207,7 @@ static void take_state(sol_trainer *t, sol_checkpoint *from)
 static sol_status start_state(sol_trainer *t, opening *o, sol_err *err)
 {
     sol_model_file file;
-    sol_status st = sol_job_open_model(t->ctx, t->config, &file, err);
+    sol_status st = sol_job_open_model(t->program, t->config, &file, err);
     t->model = file.model;
     t->tokenizer = file.tokenizer;
     t->best_eval_loss = INFINITY;
@@ -267,7 +267,7 @@ static sol_status open_teacher(sol_trainer *t, const sol_run_state *was, sol_err
     const sol_config *c = t->config;
     if (!sol_job_has_teacher(c)) return SOL_OK;
     sol_job_student student = {&t->model->config, t->tokenizer, &t->train};
-    SOL_TRY(sol_job_teacher_open(t->ctx, c, &student, &t->teacher, err));
+    SOL_TRY(sol_job_teacher_open(t->program, c, &student, &t->teacher, err));
     if (was->teacher_digest == 0 || was->teacher_digest == t->teacher.digest) return SOL_OK;
     return sol_fail(err, SOL_ERR_CONFIG,
                     "%s: cannot resume, this is not the teacher the run was trained with",

@@ -20,18 +20,24 @@ static sol_status read_checkpoint(const sol_trainer *t, const char *path, sol_ch
                                   sol_err *err)
 {
     sol_moments_how how = SOL_MOMENTS_READ;
+    sol_phase phase = {t->program, "reading the checkpoint", "bytes", sol_clock()};
+    sol_progress progress = {sol_phase_show_part, &phase};
     if (sol_dist_size(t->dist) > 1) /* open_lanes reads each rank's own */
         how = sol_trainer_writes(t) ? SOL_MOMENTS_VERIFIED : SOL_MOMENTS_LEFT;
-    SOL_TRY(sol_checkpoint_read_with(from, path, sol_config_param_dtype(t->config), how, err));
+    sol_dtype dtype = sol_config_param_dtype(t->config);
+    sol_status st = sol_checkpoint_read_with(from, path, dtype, how, &progress, err);
+    sol_live_clear(t->program);
+    SOL_TRY(st);
     if (from->has_optim && from->file.config_yaml && from->file.tokenizer) return SOL_OK;
     sol_checkpoint_free(from);
     return sol_fail(err, SOL_ERR_FORMAT, "%s: is no checkpoint of a run", path);
 }
 
-/* A file that could not be read is not a damaged one. */
+/* A file that could not be read, or not to its end, is not a damaged one. */
 static bool is_damage(sol_status st)
 {
-    return st != SOL_ERR_NOMEM && st != SOL_ERR_IO && st != SOL_ERR_SYSTEM;
+    return st != SOL_ERR_NOMEM && st != SOL_ERR_IO && st != SOL_ERR_SYSTEM &&
+           st != SOL_ERR_INTERRUPTED;
 }
 
 /* On all ranks, or on none. */

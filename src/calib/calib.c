@@ -41,7 +41,9 @@ struct sol_calib {
     double *error; /* [n T] of each token */
     sol_calib_watch_fn watch;
     void *watch_user;
-    int64_t layer; /* the block at work, for the watch function */
+    int64_t layer; /* the block at work, and its set of layers, for the watch function */
+    int set;
+    double passed[2 * SOL_LAYER_SETS + 1]; /* sol_calib_shares */
 };
 
 static int64_t all_windows(const sol_calib *c)
@@ -50,10 +52,11 @@ static int64_t all_windows(const sol_calib *c)
 }
 
 /* Tells the watch function, which may interrupt, on any rank. */
-static sol_status tell(sol_calib *c, const char *phase, int64_t done, int64_t total, sol_err *err)
+static sol_status tell(sol_calib *c, const char *phase, int64_t done, int64_t total, double share,
+                       sol_err *err)
 {
     sol_status st = SOL_OK;
-    if (c->watch && !c->watch(c->watch_user, c->layer, phase, done, total))
+    if (c->watch && !c->watch(c->watch_user, c->layer, phase, done, total, share))
         st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
     return sol_share_agree(&c->share, st, err);
 }
@@ -297,9 +300,12 @@ static sol_status gather(sol_calib *c, const sol_layer_set *s, int64_t in, int64
                          double *size, sol_err *err)
 {
     int64_t n = in * in + out * in, lanes = sol_share_lanes(chunk_count(c));
+    double begun = c->passed[2 * c->set], done = c->passed[2 * c->set + 1];
     for (int64_t first = 0; first < lanes; first += sol_dist_size(c->opts.dist)) {
         moments_run r = {.set = s, .in = in, .out = out};
         int64_t lane = first + sol_dist_rank(c->opts.dist);
+        SOL_TRY(tell(c, s->phase, c->set, SOL_LAYER_SETS,
+                     begun + (done - begun) * (double)first / (double)lanes, err));
         memset(c->lane, 0, (size_t)n * sizeof *c->lane);
         if (lane < lanes) walk_lane(c, lane, add_moments, &r);
         SOL_TRY(sol_share_add(&c->share, first, lanes, c->lane, c->moments, n, err));
@@ -469,7 +475,8 @@ static sol_status run_quantized(sol_calib *c, const sol_model *source, double *e
 static sol_status refine_step(void *user, int64_t done, sol_err *err)
 {
     sol_calib *c = user;
-    return tell(c, "training", done, c->opts.steps, err);
+    double solved = c->passed[2 * SOL_LAYER_SETS], trained = (double)done / (double)c->opts.steps;
+    return tell(c, "training", done, c->opts.steps, solved + (1 - solved) * trained, err);
 }
 
 /* Ranks train on each other's windows; what rank 0 finds counts, for processors may differ. */
@@ -504,6 +511,7 @@ static sol_status train_block(sol_calib *c, double *error, sol_err *err)
 static void begin_block(sol_calib *c, int64_t layer)
 {
     c->layer = layer;
+    sol_calib_shares(c->model, &c->spec, &c->opts, layer, c->passed);
     take_block(c, layer, c->original);
     memcpy(c->latent->data, c->original->data, sol_calib_block_bytes(c->latent));
     memcpy(c->effective->data, c->original->data, sol_calib_block_bytes(c->latent));
@@ -515,7 +523,7 @@ static sol_status solve_block(sol_calib *c, sol_calib_report *r, sol_err *err)
 {
     for (int i = 0; i < SOL_ROLES; i++) r->layer[i] = NAN;
     for (int i = 0; i < SOL_LAYER_SETS; i++) {
-        SOL_TRY(tell(c, sol_layer_sets[i].phase, i, SOL_LAYER_SETS, err));
+        c->set = i;
         SOL_TRY(solve_apart(c, &sol_layer_sets[i], r, err));
     }
     return SOL_OK;

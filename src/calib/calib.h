@@ -87,9 +87,10 @@ typedef struct sol_calib_report {
     double layer[SOL_ROLES];
 } sol_calib_report;
 
-/* Progress: a phase of a block, and its steps done and in all. Returning false interrupts. */
+/* Progress: a phase of a block, its steps done and in all, and about which share of the block's
+ * time has passed. Returning false interrupts. */
 typedef bool (*sol_calib_watch_fn)(void *user, int64_t block, const char *phase, int64_t done,
-                                   int64_t total);
+                                   int64_t total, double share);
 
 /* Whether this quantizer can be calibrated; SOL_ERR_UNSUPPORTED names those that can. */
 sol_status sol_calib_check_quant(const sol_quant_spec *spec, sol_err *err);

@@ -156,32 +156,61 @@ sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const
 
 static void add_work(sol_calib_work *sum, const sol_calib_work *w)
 {
+    sum->products += w->products;
+    sum->training += w->training;
     sum->solver += w->solver;
     sum->factors += w->factors;
     sum->search += w->search;
 }
 
-sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec,
-                               const sol_calib_opts *o)
+/* The layers of set i of a block. */
+static sol_calib_work set_work(const sol_model *m, const sol_quant_spec *spec,
+                               const sol_calib_opts *o, int64_t layer, int i)
 {
+    const sol_layer_set *s = &sol_layer_sets[i];
     double tokens = (double)((o->windows + o->held_out) * o->seq),
            trained = (double)(o->steps * o->batch * o->seq);
     double passes = o->steps > 0 ? 3 : 2; /* of the whole block: rounded, solved, trained */
+    int64_t in = sol_model_by_role(m, layer, s->which[0])->cols, out = 0;
+    for (int k = 0; k < s->n; k++) out += sol_model_by_role(m, layer, s->which[k])->rows;
+    /* H, B, the layer's own passes: wanted outputs, and for what follows it. */
+    double uses = passes + (s->adds ? 2 : 4);
+    sol_quant_spec own = sol_layer_quant(spec, layer, s->which[0]);
     sol_calib_work w = {0};
+    if (own.method) w = sol_calib_solve_work(&own, o, out, in);
+    w.products = 2 * tokens * (double)(in * in + in * out) + 2 * tokens * uses * (double)(in * out);
+    w.training = 6 * trained * (double)(in * out); /* forward and backward */
+    return w;
+}
+
+sol_calib_work sol_calib_count(const sol_model *m, const sol_quant_spec *spec,
+                               const sol_calib_opts *o)
+{
+    sol_calib_work sum = {0};
     for (int64_t layer = 0; layer < m->config.num_hidden_layers; layer++)
         for (int i = 0; i < SOL_LAYER_SETS; i++) {
-            int64_t in = sol_model_by_role(m, layer, sol_layer_sets[i].which[0])->cols, out = 0;
-            for (int k = 0; k < sol_layer_sets[i].n; k++)
-                out += sol_model_by_role(m, layer, sol_layer_sets[i].which[k])->rows;
-            /* H, B, the layer's own passes: wanted outputs, and for what follows it. */
-            double uses = passes + (sol_layer_sets[i].adds ? 2 : 4);
-            w.products +=
-                2 * tokens * (double)(in * in + in * out) + 2 * tokens * uses * (double)(in * out);
-            w.training += 6 * trained * (double)(in * out); /* forward and backward */
-            sol_quant_spec own = sol_layer_quant(spec, layer, sol_layer_sets[i].which[0]);
-            sol_calib_work solve = {0};
-            if (own.method) solve = sol_calib_solve_work(&own, o, out, in);
-            add_work(&w, &solve);
+            sol_calib_work w = set_work(m, spec, o, layer, i);
+            add_work(&sum, &w);
         }
-    return w;
+    return sum;
+}
+
+void sol_calib_shares(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o,
+                      int64_t layer, double at[2 * SOL_LAYER_SETS + 1])
+{
+    /* Of a processor with AVX2, where products make 44 GFLOP/s and the solver a third of it: for a
+     * line that says the time left such proportions do. */
+    static const sol_calib_work typical = {
+        .products = 3, .training = 3, .solver = 1, .factors = 2, .search = 0.1};
+    double sum = 0, training = 0;
+    for (int i = 0; i < SOL_LAYER_SETS; i++) {
+        sol_calib_work w = set_work(m, spec, o, layer, i);
+        training += w.training / typical.training;
+        w.training = 0;
+        at[2 * i] = sum;
+        at[2 * i + 1] = sum + w.products / typical.products;
+        sum += sol_calib_seconds(&w, &typical);
+    }
+    at[2 * SOL_LAYER_SETS] = sum;
+    for (int i = 0; i <= 2 * SOL_LAYER_SETS; i++) at[i] /= sum + training;
 }

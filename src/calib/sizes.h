@@ -39,6 +39,10 @@ typedef struct sol_layer_extent {
 sol_layer_extent sol_layer_widest(const sol_model *block, int64_t tokens, bool bf16);
 /* Windows that run at a time. */
 int64_t sol_calib_chunk_windows(const sol_calib_opts *o);
+/* About which share of a block's time has passed when the moments of set i of its layers are begun,
+ * at[2 i], when they are there, at[2 i + 1], and when its training begins, the last one. */
+void sol_calib_shares(const sol_model *m, const sol_quant_spec *spec, const sol_calib_opts *o,
+                      int64_t layer, double at[2 * SOL_LAYER_SETS + 1]);
 /* Of the weights of a model of one block, in f32. */
 size_t sol_calib_block_bytes(const sol_model *block);
 /* The configuration of a model of one block, with an embedding of one token. */

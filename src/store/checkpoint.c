@@ -188,27 +188,80 @@ static sol_status find_moments(const sol_h5_file *f, const sol_model *m, const s
     return SOL_OK;
 }
 
+/* How far a read is, of the bytes of parameters and moments. */
+typedef struct reading {
+    const sol_progress *to;
+    int64_t done, params, total;
+} reading;
+
+static reading reading_begin(const sol_h5_file *f, const sol_progress *to, sol_moments_how how)
+{
+    reading r = {.to = to};
+    for (size_t i = 0; i < f->tree.n; i++) {
+        const sol_h5_node *n = &f->tree.node[i];
+        bool moments = strncmp(n->path, "/optim/", 7) == 0;
+        if (strncmp(n->path, "/params/", 8) == 0) r.params += (int64_t)n->bytes;
+        if (moments && how != SOL_MOMENTS_LEFT) r.total += (int64_t)n->bytes;
+    }
+    r.total += r.params;
+    return r;
+}
+
+/* sol_progress of the parameters, in weights. */
+static bool show_params(void *user, const char *part, int64_t done, int64_t total)
+{
+    reading *r = user;
+    r->done = (int64_t)((double)r->params * (double)done / (double)total);
+    return sol_progress_show(r->to, part, r->done, r->total);
+}
+
+/* `here` bytes of a dataset of the moments are read. */
+static sol_status show_moments(const reading *r, const sol_h5_file *f, const sol_h5_node *n,
+                               uint64_t here, sol_err *err)
+{
+    if (sol_progress_show(r->to, n->path + 1, r->done + (int64_t)here, r->total)) return SOL_OK;
+    return sol_fail(err, SOL_ERR_INTERRUPTED, "%s: interrupted", f->path);
+}
+
+static sol_status read_moments(const sol_h5_file *f, const sol_h5_node *n, char *out, reading *r,
+                               sol_err *err)
+{
+    enum { PIECE = 1 << 20 }; /* the checksum is computed while a piece is in the cache */
+    sol_h5_stream s = {.file = f, .node = n};
+    while (s.done < n->bytes) {
+        uint64_t some = n->bytes - s.done < PIECE ? n->bytes - s.done : PIECE;
+        SOL_TRY(sol_h5_stream_next(&s, out + s.done, (size_t)some, err));
+        SOL_TRY(show_moments(r, f, n, s.done, err));
+    }
+    r->done += (int64_t)n->bytes;
+    return SOL_OK;
+}
+
 /* They are found before the optimizer is allocated, so that a damaged file does not cost the memory
  * of a good one. */
 static sol_status get_moments(const sol_h5_file *f, const sol_model *m, const sol_adamw_config *c,
-                              sol_adamw **o, sol_err *err)
+                              reading *r, sol_adamw **o, sol_err *err)
 {
     const sol_h5_node *node[N_MOMENT_PARTS];
     moment_part part[N_MOMENT_PARTS];
     SOL_TRY(find_moments(f, m, c, node, err));
     SOL_TRY(sol_adamw_create(o, m, c, err));
     int n = moment_parts(*o, part);
-    for (int i = 0; i < n; i++) SOL_TRY(sol_h5_read(f, node[i], part[i].data, err));
+    for (int i = 0; i < n; i++) SOL_TRY(read_moments(f, node[i], part[i].data, r, err));
     return SOL_OK;
 }
 
 static sol_status verify_moments(const sol_h5_file *f, const sol_model *m,
-                                 const sol_adamw_config *c, sol_err *err)
+                                 const sol_adamw_config *c, reading *r, sol_err *err)
 {
     const sol_h5_node *node[N_MOMENT_PARTS] = {NULL};
     SOL_TRY(find_moments(f, m, c, node, err));
-    for (int i = 0; i < N_MOMENT_PARTS; i++)
-        if (node[i]) SOL_TRY(sol_h5_verify(f, node[i], err));
+    for (int i = 0; i < N_MOMENT_PARTS; i++) {
+        if (!node[i]) break;
+        SOL_TRY(sol_h5_verify(f, node[i], err));
+        r->done += (int64_t)node[i]->bytes;
+        SOL_TRY(show_moments(r, f, node[i], 0, err));
+    }
     return SOL_OK;
 }
 
@@ -264,14 +317,14 @@ static sol_status get_optim_head(const sol_h5_file *f, sol_adamw *head, sol_err 
 }
 
 static sol_status get_optim(const sol_h5_file *f, sol_checkpoint *c, sol_moments_how how,
-                            sol_err *err)
+                            reading *r, sol_err *err)
 {
     sol_adamw head;
     SOL_TRY(get_optim_head(f, &head, err));
     c->has_optim = true;
     if (how == SOL_MOMENTS_LEFT) return SOL_OK;
-    if (how == SOL_MOMENTS_VERIFIED) return verify_moments(f, c->file.model, &head.config, err);
-    SOL_TRY(get_moments(f, c->file.model, &head.config, &c->optim, err));
+    if (how == SOL_MOMENTS_VERIFIED) return verify_moments(f, c->file.model, &head.config, r, err);
+    SOL_TRY(get_moments(f, c->file.model, &head.config, r, &c->optim, err));
     c->optim->t = head.t;
     return SOL_OK;
 }
@@ -360,21 +413,23 @@ sol_status sol_model_file_write(const sol_model_file *f, const char *path, sol_d
 }
 
 static sol_status get_checkpoint(const sol_h5_file *f, sol_checkpoint *c, sol_dtype dtype,
-                                 sol_moments_how how, sol_err *err)
+                                 sol_moments_how how, const sol_progress *progress, sol_err *err)
 {
-    SOL_TRY(sol_part_get_model_file(f, &c->file, dtype, NULL, err));
+    reading r = reading_begin(f, progress, how);
+    sol_progress params = {show_params, &r};
+    SOL_TRY(sol_part_get_model_file(f, &c->file, dtype, &params, err));
     if (sol_h5_find(f, "/state")) SOL_TRY(get_state(f, &c->state, err));
-    if (sol_h5_find(f, "/optim")) SOL_TRY(get_optim(f, c, how, err));
+    if (sol_h5_find(f, "/optim")) SOL_TRY(get_optim(f, c, how, &r, err));
     return sol_h5_find(f, study_path) ? get_study(f, c, err) : SOL_OK;
 }
 
 sol_status sol_checkpoint_read_with(sol_checkpoint *c, const char *path, sol_dtype dtype,
-                                    sol_moments_how how, sol_err *err)
+                                    sol_moments_how how, const sol_progress *progress, sol_err *err)
 {
     sol_h5_file f;
     *c = (sol_checkpoint){0};
     SOL_TRY(sol_h5_open(&f, path, err));
-    sol_status st = get_checkpoint(&f, c, dtype, how, err);
+    sol_status st = get_checkpoint(&f, c, dtype, how, progress, err);
     sol_h5_close(&f);
     if (st != SOL_OK) sol_checkpoint_free(c);
     return st;
@@ -382,7 +437,7 @@ sol_status sol_checkpoint_read_with(sol_checkpoint *c, const char *path, sol_dty
 
 sol_status sol_checkpoint_read(sol_checkpoint *c, const char *path, sol_dtype dtype, sol_err *err)
 {
-    return sol_checkpoint_read_with(c, path, dtype, SOL_MOMENTS_READ, err);
+    return sol_checkpoint_read_with(c, path, dtype, SOL_MOMENTS_READ, NULL, err);
 }
 
 sol_status sol_checkpoint_read_shard(sol_adamw **o, const char *path, const sol_model *m,

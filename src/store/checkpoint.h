@@ -76,8 +76,10 @@ sol_status sol_checkpoint_read(sol_checkpoint *c, const char *path, sol_dtype dt
  * which are looked at for damage (by one rank) or left; then those of the shard, for the model that
  * was read, without a look at the rest. The caller owns *o. */
 typedef enum { SOL_MOMENTS_READ, SOL_MOMENTS_VERIFIED, SOL_MOMENTS_LEFT } sol_moments_how;
+/* progress: after each parameter and each piece of the moments, in bytes of both; NULL: none. */
 sol_status sol_checkpoint_read_with(sol_checkpoint *c, const char *path, sol_dtype dtype,
-                                    sol_moments_how how, sol_err *err);
+                                    sol_moments_how how, const sol_progress *progress,
+                                    sol_err *err);
 sol_status sol_checkpoint_read_shard(sol_adamw **o, const char *path, const sol_model *m,
                                      const sol_shard *shard, sol_err *err);
 

@@ -42,6 +42,13 @@ phases "reading" generate "$last" -p the -n 1
 # A second thread may have copied these few weights before the tokenizer is read, unseen.
 phases "importing" import "$dir/hf" -o "$dir/i.h5" -t 1
 phases "evaluating" eval "$dir/p.h5" --data "$dir/data.h5"
+cp -R "$dir/narrow" "$dir/read"
+phases "reading the checkpoint" train "$dir/job.yaml" --resume --set run.dir="$dir/read"
+for what in "reading the model" "reading the teacher"; do
+    rm -rf "$dir/read"
+    phases "$what" train "$dir/job.yaml" --set run.dir="$dir/read" --set model.init="$last" \
+        --set model.tokenizer= --set distill.teacher=self
+done
 
 # -q leaves warnings, -v says on the screen what log.txt gets.
 "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/quiet" -q >"$dir/screen" 2>&1
