@@ -124,6 +124,17 @@ static void restart_without_blas_threads(char **argv)
     execv(self, argv);
 }
 
+/* Products keep 256 KiB of sums on the stack. */
+static sol_status check_stack(sol_err *err)
+{
+    const rlim_t least = 1 << 20;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur >= least) return SOL_OK;
+    return sol_fail(err, SOL_ERR_NOMEM,
+                    "the stack may grow to %llu KiB (ulimit -s): %llu are needed",
+                    (unsigned long long)limit.rlim_cur / 1024, (unsigned long long)least / 1024);
+}
+
 /* The next file that is opened gets the lowest free number: with stderr closed, log lines would go
  * into a checkpoint. What holds the place fails as the closed one would: nothing can be read from
  * 0, nothing written to 1 and 2. */
@@ -159,7 +170,8 @@ int main(int argc, char **argv)
     sigaction(SIGBUS, &bus, NULL);
     signal(SIGPIPE, on_sigpipe);
     signal(SIGXFSZ, SIG_IGN); /* a write beyond `ulimit -f` is an error like a full disk */
-    sol_status st = run_verb(&p, argc, argv, &err);
+    sol_status st = check_stack(&err);
+    if (st == SOL_OK) st = run_verb(&p, argc, argv, &err);
     sol_live_clear(&p);
     if ((fflush(stdout) != 0 || ferror(stdout)) && st == SOL_OK)
         st = sol_fail(&err, SOL_ERR_LIBRARY, "stdout: not all of the output could be written");

@@ -259,6 +259,15 @@ static bool make_file(hid_t driver, sol_h5_tree *t, sol_h5_image *image, size_t 
     return H5Fclose(file) >= 0 && ok;
 }
 
+/* H5Fcreate of HDF5 1.10 crashes where it gets no memory; it asks for less than this. */
+static sol_status check_memory(sol_err *err)
+{
+    void *block;
+    SOL_TRY(sol_alloc_array(&block, 4 << 20, 1, err));
+    sol_free(block);
+    return SOL_OK;
+}
+
 /* Called for each entry of the error stack: takes the innermost one, which says why. */
 static herr_t deepest(unsigned n, const H5E_error2_t *e, void *text)
 {
@@ -272,6 +281,7 @@ sol_status sol_h5_layout(sol_h5_tree *t, sol_h5_image *image, const char *path, 
     void *print_arg;
     size_t at = 0;
     sol_h5_image_free(image);
+    SOL_TRY(check_memory(err));
     if (H5open() < 0) return sol_fail(err, SOL_ERR_LIBRARY, "%s: libhdf5 does not start", path);
     H5Eget_auto2(H5E_DEFAULT, &print, &print_arg);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);

@@ -25,6 +25,10 @@ expect 1 "$dir/d.h5: cannot write: File too large" within "ulimit -f 10" "$SOLER
 for name in m.h5 t.json d.h5 hf/model.safetensors; do [ ! -e "$dir/$name" ] || fail "$name is there"; done
 expect 1 "Too many open files" within "ulimit -n 4" "$SOLERA" train "$dir/job.yaml" --resume
 
+# ulimit -s
+expect 1 "the stack may grow to 64 KiB (ulimit -s): 1024 are needed" within "ulimit -s 64" "$SOLERA" train "$dir/job.yaml" --resume
+expect 0 "" within "ulimit -s 1024" "$SOLERA" eval "$model" --data "$dir/data.h5" --tier c -t 2
+
 # ulimit -v: OpenBLAS waits for ever where it gets no address space; we ask first. Sanitizers want terabytes of it.
 if ! "$SOLERA" version | grep -q -e asan -e tsan; then
     expect 0 "" within "ulimit -v 150000" "$SOLERA" version
