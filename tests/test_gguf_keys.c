@@ -348,6 +348,18 @@ START_TEST(what_is_not_there)
     ck_assert_int_eq(sol_tokenizer_eos(c.tokenizer), 2);
     ck_assert_int_eq(c.model->config.eos_token_id, 2);
     sol_model_file_free(&c);
+    /* Not where 2 is a token of text: its type stands behind the key, kind, element and count. */
+    static const char key[] = "tokenizer.ggml.token_type";
+    char *at = memmem(bytes, n_bytes, key, strlen(key));
+    ck_assert_ptr_nonnull(at);
+    memcpy(at + strlen(key) + 16 + 2 * 4, &(int32_t){1}, 4);
+    write_with_count("x", 0);
+    ck_ok(import(err));
+    ck_ok(sol_model_file_read(&c, back, SOL_F32, NULL, err));
+    ck_assert_int_eq(sol_tokenizer_bos(c.tokenizer), 1);
+    ck_assert_int_eq(sol_tokenizer_eos(c.tokenizer), -1);
+    ck_assert_int_eq(c.model->config.eos_token_id, -1);
+    sol_model_file_free(&c);
 }
 END_TEST
 

@@ -205,14 +205,20 @@ static bool is_tied(const sol_gguf *g)
                0;
 }
 
-/* What llama.cpp takes for a SentencePiece vocabulary that does not name its BOS or EOS; our own
- * files name what there is. */
+/* What llama.cpp takes for a SentencePiece vocabulary that does not name its BOS or EOS, but for a
+ * token that a text can hold: it neither begins nor ends one. Our own files name what there is. */
 static int64_t default_token(const sol_gguf *g, int64_t id)
 {
-    return is_text(sol_gguf_find(g, "tokenizer.ggml.model"), "llama") &&
-                   !sol_gguf_find(g, "solera.version")
-               ? id
-               : -1;
+    enum { CONTROL = 3 };
+    const sol_gguf_value *types = sol_gguf_find(g, "tokenizer.ggml.token_type");
+    int32_t type = CONTROL;
+    if (!is_text(sol_gguf_find(g, "tokenizer.ggml.model"), "llama") ||
+        sol_gguf_find(g, "solera.version"))
+        return -1;
+    if (types && types->kind == SOL_GGUF_ARRAY && types->element == SOL_GGUF_I32 &&
+        (uint64_t)id < types->count)
+        memcpy(&type, types->at + 4 * id, sizeof type);
+    return type == CONTROL ? id : -1;
 }
 
 static sol_status add_eos_list(const sol_gguf *g, const char *key, sol_model_config *c,
