@@ -243,9 +243,9 @@ START_TEST(every_form_of_a_task_file)
          "\"label\": \"A\"}, {\"text\": \"no\", "
          "\"label\": \"B\"}]}, \"answerKey\": \"B\"}",
          2, 1, "Question: Why?\nAnswer:", " no", 2},
-        {"arc_easy",
+        {"arc_easy", /* of two that have the label, the first */
          "{\"question\": \"Why?\", \"choices\": {\"text\": [\"so\", \"no\"], \"label\": [\"1\", "
-         "\"2\"]}, \"answerKey\": \"1\"}",
+         "\"1\"]}, \"answerKey\": \"1\"}",
          2, 0, "Question: Why?\nAnswer:", " so", 2},
         {"hellaswag",
          "{\"activity_label\": \"Roof [x] work\", \"ctx_a\": \"A man sits. [title] Then\", "

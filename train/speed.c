@@ -70,6 +70,7 @@ static sol_status probe_products(const sol_ctx *ctx, sol_dtype type, double seco
 {
     float *x = NULL;
     void *scratch = NULL;
+    SOL_TRY(sol_gemm_reserve(ctx, err));
     sol_status st = alloc_operands(type, &x, &scratch, err);
     sol_probe p = sol_probe_begin(seconds);
     while (st == SOL_OK && !sol_probe_settled(&p)) {

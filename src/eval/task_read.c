@@ -168,7 +168,7 @@ static sol_status add_arc_choices(const json_t *choices, const sol_text *ctx, co
         if (!text || !label)
             return sol_fail(err, SOL_ERR_FORMAT, "choice %zu lacks \"text\" or \"label\"", i);
         SOL_TRY(add_choice(item, ctx->data, ctx->n, text, err));
-        if (strcmp(label, key) == 0) gold = (int)i;
+        if (gold < 0 && strcmp(label, key) == 0) gold = (int)i; /* the first, as there */
     }
     if (gold < 0)
         return sol_fail(err, SOL_ERR_RANGE, "\"answerKey\" is '%s': no choice has that label", key);

@@ -33,6 +33,7 @@ expect 0 "" within "ulimit -s 1024" "$SOLERA" eval "$model" --data "$dir/data.h5
 if ! "$SOLERA" version | grep -q -e asan -e tsan; then
     expect 0 "" within "ulimit -v 150000" "$SOLERA" version
     expect 1 "out of memory" within "ulimit -v 150000" "$SOLERA" train "$dir/job.yaml" -t 2 --set run.dir="$dir/small"
+    expect 1 "out of memory" within "ulimit -v 150000" "$SOLERA" plan "$dir/job.yaml" -t 2 --set run.dir="$dir/small"
     expect 1 "out of memory" within "ulimit -v 150000" "$SOLERA" eval "$model" --data "$dir/data.h5" -t 2
     expect 0 "" within "ulimit -v 600000" "$SOLERA" eval "$model" --data "$dir/data.h5" -t 2
 fi
