@@ -174,14 +174,13 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
     return sol_graph_plan(m, spec, &o, plan, err);
 }
 
-/* Before the training, and so beside all of it but an evaluation. */
+/* Before anything but the model is there of the training: what it takes beyond all that. */
 static sol_status plan_calibration(const sol_config *c, const sol_model *m,
                                    const sol_quant_spec *spec, bool adds_norms, sol_ctx *ctx,
                                    sol_plan *plan, estimate *e, sol_err *err)
 {
     sol_calib_opts o = sol_config_calib(c);
-    size_t bytes = 0, model = (size_t)m->n_elements * sol_dtype_size(m->dtype),
-           evaluation = c->train.eval_every > 0 ? evaluation_bytes(c, m, spec) : 0;
+    size_t bytes = 0, model = (size_t)m->n_elements * sol_dtype_size(m->dtype);
     sol_calib_work rates;
     sol_err why = {0};
     if (!c->calibrate.enabled) return SOL_OK;
@@ -190,10 +189,11 @@ static sol_status plan_calibration(const sol_config *c, const sol_model *m,
     if (st != SOL_OK) return sol_job_blame(c, "quant.method", st, &why, err);
     /* A model that gets norms is copied. */
     if (adds_norms && model > bytes) bytes = model;
-    e->calibrate_bytes =
-        bytes + plan->row[0].bytes +
-        plan->row[1].bytes; /* the program and the model, as plan_memory has them */
-    sol_plan_add(plan, "calibration", bytes > evaluation ? bytes - evaluation : 0);
+    /* Beside the program and the model, as plan_memory has them. */
+    size_t beside = plan->row[0].bytes + plan->row[1].bytes,
+           training = sol_plan_total(plan) - beside;
+    e->calibrate_bytes = beside + bytes;
+    if (bytes > training) sol_plan_add(plan, "more for calibration", bytes - training);
     SOL_TRY(sol_calib_rates(ctx, m, spec, &o, &rates, err));
     sol_calib_work w = sol_calib_count(m, spec, &o);
     e->calibrate_seconds = sol_calib_seconds(&w, &rates);

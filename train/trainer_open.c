@@ -267,6 +267,7 @@ static sol_status open_teacher(sol_trainer *t, const sol_run_state *was, sol_err
     const sol_config *c = t->config;
     if (!sol_job_has_teacher(c)) return SOL_OK;
     sol_job_student student = {&t->model->config, t->tokenizer, &t->train};
+    sol_job_teacher_close(&t->teacher);
     SOL_TRY(sol_job_teacher_open(t->program, c, &student, &t->teacher, err));
     if (was->teacher_digest == 0 || was->teacher_digest == t->teacher.digest) return SOL_OK;
     return sol_fail(err, SOL_ERR_CONFIG,
@@ -274,7 +275,7 @@ static sol_status open_teacher(sol_trainer *t, const sol_run_state *was, sol_err
                     sol_job_teacher_path(c));
 }
 
-static sol_status open_graph(sol_trainer *t, sol_err *err)
+static sol_graph_opts graph_opts(const sol_trainer *t)
 {
     const sol_config *c = t->config;
     sol_graph_opts o = {.batch = t->cut.rows,
@@ -285,6 +286,13 @@ static sol_status open_graph(sol_trainer *t, sol_err *err)
                         .in_turns = t->cut.in_turns,
                         .compute = c->train.compute};
     if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, &t->teacher, &o);
+    return o;
+}
+
+static sol_status open_graph(sol_trainer *t, sol_err *err)
+{
+    const sol_config *c = t->config;
+    sol_graph_opts o = graph_opts(t);
     SOL_TRY(sol_graph_create(&t->graph, t->ctx, t->model, &t->quant, &o, err));
     if (t->cut.by_layer && !c->optim.fused)
         SOL_TRY(sol_alloc_array((void **)&t->shard_grads, (size_t)t->optim->shard_elements,
@@ -297,16 +305,21 @@ static sol_status open_graph(sol_trainer *t, sol_err *err)
     return sol_job_teacher_gamma(&t->teacher, t->graph, &t->batcher, t->cut.rows, t->batch, err);
 }
 
+static sol_study_opts study_opts(const sol_trainer *t)
+{
+    const sol_config *c = t->config;
+    return (sol_study_opts){.every = c->study.every,
+                            .steps = c->train.steps,
+                            .layers = c->study.layers,
+                            .sample_rows = c->study.rows,
+                            .tokens = sol_trainer_micro_tokens(t)};
+}
+
 /* The recorder, its file cut to the step of the checkpoint, and what it knew then. */
 static sol_status open_study(sol_trainer *t, opening *opened, sol_err *err)
 {
-    const sol_config *c = t->config;
     const sol_checkpoint *from = &opened->from;
-    sol_study_opts o = {.every = c->study.every,
-                        .steps = c->train.steps,
-                        .layers = c->study.layers,
-                        .sample_rows = c->study.rows,
-                        .tokens = sol_trainer_micro_tokens(t)};
+    sol_study_opts o = study_opts(t);
     char path[SOL_PATH_MAX];
     sol_err why = {0};
     if (o.every == 0) return SOL_OK;
@@ -390,17 +403,22 @@ static void log_start(const sol_trainer *t)
     log_data(t);
     sol_log_line(log, SOL_LOG_INFO, "a step takes %s tokens",
                  sol_count_text((double)sol_trainer_step_tokens(t), a));
-    if (t->teacher.loss.kind == SOL_DISTILL_CAKLD)
-        snprintf(a, sizeof a, ", gamma %.3f", (double)t->teacher.loss.gamma);
-    if (sol_job_has_teacher(c))
-        sol_log_line(
-            log, SOL_LOG_INFO, "teacher %s %s %s, loss %s%s", sol_job_teacher_path(c),
-            t->teacher.cache ? "from" : "in",
-            t->teacher.cache ? c->distill.cache : sol_config_word(c, "distill.teacher_dtype"),
-            sol_config_word(c, "distill.loss"), t->teacher.loss.kind == SOL_DISTILL_CAKLD ? a : "");
     if (t->dir.has_run)
         sol_log_line(log, SOL_LOG_INFO, "resumed at step %" PRIu64 " of %" PRId64, t->step,
                      c->train.steps);
+}
+
+static void log_teacher(const sol_trainer *t)
+{
+    const sol_config *c = t->config;
+    char gamma[32] = "";
+    if (!sol_job_has_teacher(c)) return;
+    if (t->teacher.loss.kind == SOL_DISTILL_CAKLD)
+        snprintf(gamma, sizeof gamma, ", gamma %.3f", (double)t->teacher.loss.gamma);
+    sol_log_line(&t->program->log, SOL_LOG_INFO, "teacher %s %s %s, loss %s%s",
+                 sol_job_teacher_path(c), t->teacher.cache ? "from" : "in",
+                 t->teacher.cache ? c->distill.cache : sol_config_word(c, "distill.teacher_dtype"),
+                 sol_config_word(c, "distill.loss"), gamma);
 }
 
 /* ---- the whole ---- */
@@ -433,6 +451,29 @@ static sol_status open_computation(sol_trainer *t, opening *o, sol_err *err)
 {
     SOL_TRY(open_teacher(t, &o->from.state, err));
     return open_graph(t, err);
+}
+
+/* All that the steps need beside the model. */
+static sol_status open_training(sol_trainer *t, opening *o, sol_err *err)
+{
+    SOL_TRY(on_all(open_lanes, t, o, err));
+    SOL_TRY(on_all(open_computation, t, o, err));
+    return on_first(open_study, t, o, err);
+}
+
+/* What open_training may refuse, where a calibration comes before it: the memory of one is then not
+ * beside that of the other. */
+static sol_status check_training(sol_trainer *t, opening *o, sol_err *err)
+{
+    sol_job_student student = {&t->model->config, t->tokenizer, &t->train};
+    sol_study_opts study = study_opts(t);
+    sol_plan plan = {0};
+    (void)o;
+    SOL_TRY(sol_job_teacher_describe(t->config, &student, &t->teacher, err));
+    sol_graph_opts graph = graph_opts(t);
+    if (study.every > 0)
+        SOL_TRY(sol_study_plan(t->model, &study, sol_pool_threads(t->ctx->pool), &plan, err));
+    return sol_graph_plan(t->model, &t->quant, &graph, &plan, err);
 }
 
 /* From here on the files are those of the run that goes on. */
@@ -511,15 +552,17 @@ static sol_status open_all(sol_trainer *t, opening *o, sol_err *err)
         SOL_TRY(on_first(fit_norms, t, o, err));
         SOL_TRY(send_model(t, err));
     }
-    SOL_TRY(on_all(open_lanes, t, o, err));
-    SOL_TRY(on_all(open_computation, t, o, err));
-    SOL_TRY(on_first(open_study, t, o, err));
+    SOL_TRY(calibrates(t) ? on_all(check_training, t, o, err) : open_training(t, o, err));
     SOL_TRY(first_then_others(open_eval_data, t, o, err));
     SOL_TRY(compare_files(t, err));
     SOL_TRY(on_first(begin_run, t, o, err));
     if (t->saved_step < 0) SOL_TRY(on_first(measure_start, t, o, err));
     SOL_TRY(sol_ranks_compare_threads(t->program, sol_pool_threads(t->ctx->pool), err));
-    if (calibrates(t)) SOL_TRY(calibrate(t, o, err));
+    if (calibrates(t)) {
+        SOL_TRY(calibrate(t, o, err));
+        SOL_TRY(open_training(t, o, err));
+    }
+    log_teacher(t);
     sol_dist_set_timeout(t->dist, (double)t->config->dist.timeout);
     return measure_speed(t, err);
 }

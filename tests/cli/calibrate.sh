@@ -81,7 +81,7 @@ solved='s/.*"error_solved": \([0-9.e-]*\).*"block": 1.*/\1/p'
 
 # Before a training: the same start, whether it was calibrated before or not; plan counts it.
 "$SOLERA" plan "$dir/cal.yaml" --json >"$dir/plan" || fail "no plan"
-grep -q '"calibration": [1-9].*"calibrate_seconds": [0-9.]*[1-9]' "$dir/plan" || fail "the plan does not count the calibration: $(cat "$dir/plan")"
+grep -q '"calibrate_seconds": [0-9.]*[1-9].*"calibrate_memory_bytes": [1-9]' "$dir/plan" || fail "the plan does not count the calibration: $(cat "$dir/plan")"
 "$SOLERA" train "$dir/cal.yaml" --set run.dir="$dir/t1" 2>"$dir/err" || fail "$(cat "$dir/err")"
 grep -q "calibrated in" "$dir/err" || fail "not calibrated: $(cat "$dir/err")"
 "$SOLERA" train "$dir/cal.yaml" --set run.dir="$dir/killed" --resume 2>"$dir/err" || fail "$(cat "$dir/err")"

@@ -19,3 +19,12 @@ check "$@" --set model.init=random:embedded --set train.eval_every=0 --set train
     --set optim.moments=bf16 --set train.activation_checkpoints=true
 check "$@" --set model.init=random:15m --set train.eval_every=1 --set train.eval_form=packed --set train.seq=32 --set train.batch=1 --set optim.moments=8bit \
     --set optim.fused=true --set train.grad_clip=0 --set train.activation_checkpoints=true
+# A calibration comes before the training: the larger of both counts. Here that is the training, then
+# the calibration.
+calibrated="--set calibrate.enabled=true --set calibrate.held_out=0 --set calibrate.seq=64 --set calibrate.steps=1 --set calibrate.sweeps=0"
+# shellcheck disable=SC2086
+check "$@" --set model.init=random:15m --set train.seq=32 --set train.batch=1 $calibrated --set calibrate.windows=2 --set calibrate.batch=2
+! grep -q "more for calibration" "$dir/out" || fail "a calibration beside the training: $(cat "$dir/out")"
+# shellcheck disable=SC2086
+check "$@" --set model.init=random:embedded --set train.batch=1 $calibrated --set calibrate.windows=110 --set optim.moments=8bit
+grep -q '"more for calibration": [1-9]' "$dir/out" || fail "no memory of the calibration: $(cat "$dir/out")"
