@@ -52,9 +52,9 @@ typedef struct sol_tile_ops {
 /* The C form, of every type with scales. */
 extern const sol_tile_ops sol_tile_ops_ref;
 
-/* How ternary tiles are laid out on x86: one stream of memory, where codes and scales alternate in
- * units of the fewest chunks of 64 columns that hold whole scale groups. A unit is its chunks, then
- * the scales of its groups, [groups, tile_rows] fp16. */
+/* How the vector forms lay ternary tiles out: one stream of memory, where codes and scales
+ * alternate in units of the fewest chunks of 64 columns that hold whole scale groups. A unit is its
+ * chunks, then the scales of its groups, [groups, tile_rows] fp16. */
 typedef struct sol_unit {
     int64_t chunks, groups, count; /* of a unit; units of a tile, the last may be partly empty */
     int64_t scales, bytes;         /* where the scales begin; bytes of the unit */

@@ -3,13 +3,14 @@
  * Layout. A tile is 16 rows; a chunk of it is 16 blocks (64 columns): eight vectors of slots, byte
  * r of vector j holding row r's slots of blocks 2j (low nibble) and 2j + 1; then 16 words of signs,
  * one a row, block k's sign in bit 15 - k. The last chunk is filled up with code 0 (its activations
- * are 0). Then the scales, [n_groups, 16] fp16.
+ * are 0). Scales follow the chunks of their groups (sol_unit in matrix_impl.h).
  *
  * One token (or few): for each block of four activations the 16 sums of the slots are a table of
  * low and of high bytes; two tbl look up 16 rows, zip makes words. Sums stay exact in int16 over a
  * segment of 128. Many tokens: blocks are decoded once to signed bytes, four of a row together, for
  * sdot. */
 #include <arm_neon.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "kernels/arm/kernels_arm.h"
@@ -24,16 +25,16 @@ enum {
     SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
 };
 
-static int64_t n_chunks(const sol_segments *s)
+static sol_unit unit_of(const sol_segments *s)
 {
-    return s->cols_pad / 64;
+    return sol_unit_make(s, CHUNK_BYTES, TILE_ROWS);
 }
 
 static size_t tile_bytes(sol_dtype type, const sol_segments *s)
 {
     (void)type;
-    return (size_t)sol_round_up(
-        n_chunks(s) * CHUNK_BYTES + s->n_groups * TILE_ROWS * (int64_t)sizeof(sol_f16), 64);
+    sol_unit u = unit_of(s);
+    return (size_t)sol_round_up(u.count * u.bytes, 64);
 }
 
 /* ---- packing ---- */
@@ -41,17 +42,21 @@ static size_t tile_bytes(sol_dtype type, const sol_segments *s)
 static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows, uint8_t *tile)
 {
     (void)type;
+    const sol_unit u = unit_of(s);
     int64_t blocks = s->cols / 4;
-    sol_f16 *scales = (sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
     for (int r = 0; r < rows->n; r++) {
         for (int64_t j = 0; j < (blocks + 1) / 2; j++)
-            tile[j / 8 * CHUNK_BYTES + j % 8 * 16 + r] =
+            tile[sol_unit_chunk(&u, j / 8) + j % 8 * 16 + r] =
                 rows->data[r][j] & (2 * j + 1 < blocks ? 0xff : 0x0f);
         for (int64_t b = 0; b < blocks; b++) {
-            uint16_t *word = (uint16_t *)(tile + b / CHUNK_BLOCKS * CHUNK_BYTES + SLOT_BYTES) + r;
+            uint8_t *chunk = tile + sol_unit_chunk(&u, b / CHUNK_BLOCKS);
+            uint16_t *word = (uint16_t *)(chunk + SLOT_BYTES) + r;
             *word |= (uint16_t)((rows->signs[r][b / 8] >> b % 8 & 1) << (15 - b % CHUNK_BLOCKS));
         }
-        for (int64_t g = 0; g < s->n_groups; g++) scales[g * TILE_ROWS + r] = rows->scales[r][g];
+    }
+    for (int64_t g = 0; g < s->n_groups; g++) {
+        sol_f16 *scales = (sol_f16 *)(tile + sol_unit_scales(&u, g));
+        for (int r = 0; r < rows->n; r++) scales[r] = rows->scales[r][g];
     }
 }
 
@@ -59,15 +64,16 @@ static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, i
                    sol_f16 *scales)
 {
     (void)type;
-    const sol_f16 *from = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
+    const sol_unit u = unit_of(s);
     for (int64_t b = 0; b < s->cols / 4; b++) {
-        const uint8_t *chunk = tile + b / CHUNK_BLOCKS * CHUNK_BYTES;
+        const uint8_t *chunk = tile + sol_unit_chunk(&u, b / CHUNK_BLOCKS);
         int64_t k = b % CHUNK_BLOCKS;
         int sign = ((const uint16_t *)(chunk + SLOT_BYTES))[r] >> (15 - k) & 1;
         memcpy(q + 4 * b, sol_code_levels[sign << 4 | (chunk[k / 2 * 16 + r] >> 4 * (k & 1) & 15)],
                4);
     }
-    for (int64_t g = 0; g < s->n_groups; g++) scales[g] = from[g * TILE_ROWS + r];
+    for (int64_t g = 0; g < s->n_groups; g++)
+        scales[g] = ((const sol_f16 *)(tile + sol_unit_scales(&u, g)))[r];
 }
 
 /* Slots of block k of a chunk, a byte a row. */
@@ -137,27 +143,40 @@ static void store_rows(float *y, int64_t r, int64_t rows, const float32x4_t v[4]
     memcpy(y + r, v, (size_t)sol_min_i64(TILE_ROWS, rows - r) * sizeof *y);
 }
 
-static void look_up_tile(const sol_segments *s, const uint8_t *tile, const slot_sums *table,
-                         const float *d, float32x4_t y[4])
+/* u += the segments of one scale group, `at` columns behind the start of its unit. */
+static inline void look_up_group(const sol_segments *s, const uint8_t *unit, int64_t at,
+                                 const slot_sums *table, const float *d, float32x4_t u[4])
 {
-    const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
-    for (int j = 0; j < 4; j++) y[j] = vdupq_n_f32(0);
-    for (int64_t g = 0, i = 0; g < s->n_groups; g++, scales += TILE_ROWS) {
-        float32x4_t u[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
-        for (int64_t end = i + s->segs_per_group; i < end; i++) {
-            int64_t len, start = sol_segment_at(s, i, &len);
-            int16x8_t acc[2] = {vdupq_n_s16(0), vdupq_n_s16(0)};
-            for (int64_t b = start / 4; b < (start + len) / 4; b++)
-                look_up(tile + b / CHUNK_BLOCKS * CHUNK_BYTES, b % CHUNK_BLOCKS, table + b, acc);
-            float32x4_t scale = vdupq_n_f32(d[i]);
-            for (int j = 0; j < 2; j++) {
-                u[2 * j] =
-                    vfmaq_f32(u[2 * j], scale, vcvtq_f32_s32(vmovl_s16(vget_low_s16(acc[j]))));
-                u[2 * j + 1] =
-                    vfmaq_f32(u[2 * j + 1], scale, vcvtq_f32_s32(vmovl_s16(vget_high_s16(acc[j]))));
-            }
+    for (int64_t begin = 0; begin < s->group; begin += SOL_TERNARY_BLOCK, d++) {
+        int64_t k = (at + begin) / 4,
+                end = k + sol_min_i64(SOL_TERNARY_BLOCK, s->group - begin) / 4;
+        int16x8_t acc[2] = {vdupq_n_s16(0), vdupq_n_s16(0)};
+        for (; k < end; k++, table++)
+            look_up(unit + k / CHUNK_BLOCKS * CHUNK_BYTES, k % CHUNK_BLOCKS, table, acc);
+        float32x4_t scale = vdupq_n_f32(*d);
+        for (int j = 0; j < 2; j++) {
+            u[2 * j] = vfmaq_f32(u[2 * j], scale, vcvtq_f32_s32(vmovl_s16(vget_low_s16(acc[j]))));
+            u[2 * j + 1] =
+                vfmaq_f32(u[2 * j + 1], scale, vcvtq_f32_s32(vmovl_s16(vget_high_s16(acc[j]))));
         }
-        for (int j = 0; j < 4; j++) y[j] = vfmaq_f32(y[j], load_scales(scales + 4 * j), u[j]);
+    }
+}
+
+/* One token and one tile. */
+static void look_up_tile(const sol_segments *s, const sol_unit *unit, const uint8_t *tile,
+                         const slot_sums *table, const float *d, float32x4_t y[4])
+{
+    for (int j = 0; j < 4; j++) y[j] = vdupq_n_f32(0);
+    for (int64_t g = 0; g < s->n_groups; tile += unit->bytes) {
+        const sol_f16 *scales = (const sol_f16 *)(tile + unit->scales);
+        for (int64_t end = sol_min_i64(g + unit->groups, s->n_groups), at = 0; g < end;
+             g++, at += s->group, scales += TILE_ROWS) {
+            float32x4_t u[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
+            look_up_group(s, tile, at, table, d, u);
+            for (int j = 0; j < 4; j++) y[j] = vfmaq_f32(y[j], load_scales(scales + 4 * j), u[j]);
+            table += s->group / 4;
+            d += s->segs_per_group;
+        }
     }
 }
 
@@ -165,6 +184,7 @@ static void product_by_tables(const sol_tile_call *call, int64_t first, int64_t 
                               slot_sums *tables, int64_t *ready)
 {
     const sol_segments *s = call->seg;
+    const sol_unit unit = unit_of(s);
     int64_t blocks = s->cols_pad / 4, n = call->acts->n;
     if (!*ready)
         for (int64_t t = 0; t < n; t++)
@@ -173,7 +193,7 @@ static void product_by_tables(const sol_tile_call *call, int64_t first, int64_t 
     for (int64_t i = first; i < last; i++) {
         for (int64_t t = 0; t < n; t++) {
             float32x4_t y[4];
-            look_up_tile(s, call->tiles + (size_t)i * call->tile_bytes, tables + t * blocks,
+            look_up_tile(s, &unit, call->tiles + (size_t)i * call->tile_bytes, tables + t * blocks,
                          call->acts->d + t * s->n_segs, y);
             store_rows(call->y + t * call->ldy, i * TILE_ROWS, call->rows, y);
         }
@@ -182,9 +202,9 @@ static void product_by_tables(const sol_tile_call *call, int64_t first, int64_t 
 
 /* ---- sdot: many tokens ---- */
 
-/* Blocks b.. of a tile to w[SEGMENT_BLOCKS][4]: vector [i][j] holds rows 4 j.. of block b + i, four
- * weights each. */
-static void decode_segment(const uint8_t *tile, int64_t b, int64_t blocks, int8x16_t (*w)[4])
+/* Blocks [b, b + blocks) of a row to w[SEGMENT_BLOCKS][4]: vector [i][j] holds rows 4 j.. of block
+ * b + i, four weights each. They lie in one unit; `chunk` holds the first. */
+static void decode_segment(const uint8_t *chunk, int64_t b, int64_t blocks, int8x16_t (*w)[4])
 {
     int8_t bytes[4][16];
     int8x16_t lane[4];
@@ -193,49 +213,70 @@ static void decode_segment(const uint8_t *tile, int64_t b, int64_t blocks, int8x
         lane[p] = vld1q_s8(bytes[p]);
     }
     for (int64_t i = 0; i < blocks; i++) {
-        const uint8_t *chunk = tile + (b + i) / CHUNK_BLOCKS * CHUNK_BYTES;
+        int64_t k = b % CHUNK_BLOCKS + i;
+        const uint8_t *at = chunk + k / CHUNK_BLOCKS * CHUNK_BYTES;
         int16x8_t minus[2];
         int8x16x4_t t;
-        uint8x16_t slots = slots_at(chunk, (b + i) % CHUNK_BLOCKS);
-        signs_at(chunk, (b + i) % CHUNK_BLOCKS, minus);
+        uint8x16_t slots = slots_at(at, k % CHUNK_BLOCKS);
+        signs_at(at, k % CHUNK_BLOCKS, minus);
         int8x16_t m = vcombine_s8(vmovn_s16(minus[0]), vmovn_s16(minus[1]));
         for (int p = 0; p < 4; p++) t.val[p] = vsubq_s8(veorq_s8(vqtbl1q_s8(lane[p], slots), m), m);
         vst4q_s8((int8_t *)w[i], t);
     }
 }
 
-/* T (1 to 4) tokens by 16 rows over one segment: u[t][j] += d[t] * sum. */
+/* Where the sums of a segment go. `only`: the segment is its whole scale group, so that  y =
+ * fma(scale, fma(d, sum, 0), y); otherwise  u = fma(d, sum, u). to[t][j]: y or u of token t, rows 4
+ * j... */
+typedef struct gemm_sums {
+    bool only;
+    float32x4_t scale[4];
+    float32x4_t (*to)[4];
+} gemm_sums;
+
+static inline void add_sums(const gemm_sums *g, int64_t t, float d, const int32x4_t sum[4])
+{
+    for (int j = 0; j < 4; j++) {
+        float32x4_t x = vcvtq_f32_s32(sum[j]), *to = &g->to[t][j];
+        if (g->only)
+            *to = vfmaq_f32(*to, g->scale[j], vfmaq_n_f32(vdupq_n_f32(0), x, d));
+        else
+            *to = vfmaq_n_f32(*to, x, d);
+    }
+}
+
+/* T (1 to 4) tokens by 16 rows over one segment. q, d: of token t, at distances q_stride, n_segs.
+ */
 static inline __attribute__((always_inline)) void gemm_tokens(int T, const sol_segments *s,
                                                               int8x16_t (*w)[4], int64_t blocks,
                                                               const int8_t *q, const float *d,
-                                                              float32x4_t (*u)[4])
+                                                              const gemm_sums *to, int64_t t)
 {
     int32x4_t acc[4][4];
-    for (int t = 0; t < T; t++)
-        for (int j = 0; j < 4; j++) acc[t][j] = vdupq_n_s32(0);
+    for (int k = 0; k < T; k++)
+        for (int j = 0; j < 4; j++) acc[k][j] = vdupq_n_s32(0);
     for (int64_t i = 0; i < blocks; i++) {
-        for (int t = 0; t < T; t++) {
+        for (int k = 0; k < T; k++) {
             int32_t four;
-            memcpy(&four, q + t * s->q_stride + 4 * i, 4);
+            memcpy(&four, q + k * s->q_stride + 4 * i, 4);
             int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(four));
-            for (int j = 0; j < 4; j++) acc[t][j] = vdotq_s32(acc[t][j], w[i][j], x);
+            for (int j = 0; j < 4; j++) acc[k][j] = vdotq_s32(acc[k][j], w[i][j], x);
         }
     }
-    for (int t = 0; t < T; t++)
-        for (int j = 0; j < 4; j++)
-            u[t][j] = vfmaq_f32(u[t][j], vdupq_n_f32(d[t * s->n_segs]), vcvtq_f32_s32(acc[t][j]));
+    for (int k = 0; k < T; k++) add_sums(to, t + k, d[k * s->n_segs], acc[k]);
 }
 
-static void gemm_segment(const sol_segments *s, int8x16_t (*w)[4], int64_t seg, const sol_acts *a,
-                         float32x4_t (*u)[4])
+/* A segment by all tokens of a. w: the segment as decode_segment leaves it. */
+static void multiply_segment(const sol_segments *s, int8x16_t (*w)[4], int64_t seg,
+                             const sol_acts *a, const gemm_sums *to)
 {
     int64_t len, start = sol_segment_at(s, seg, &len), t = 0;
     const int8_t *q = a->q + start;
     const float *d = a->d + seg;
     for (; t + 4 <= a->n; t += 4)
-        gemm_tokens(4, s, w, len / 4, q + t * s->q_stride, d + t * s->n_segs, u + t);
+        gemm_tokens(4, s, w, len / 4, q + t * s->q_stride, d + t * s->n_segs, to, t);
     for (; t < a->n; t++)
-        gemm_tokens(1, s, w, len / 4, q + t * s->q_stride, d + t * s->n_segs, u + t);
+        gemm_tokens(1, s, w, len / 4, q + t * s->q_stride, d + t * s->n_segs, to, t);
 }
 
 /* Scratch of a thread in the many-token product. */
@@ -244,26 +285,34 @@ typedef struct gemm_scratch {
     float32x4_t u[TOKENS][4], y[TOKENS][4];
 } gemm_scratch;
 
-static void product_by_gemm(const sol_tile_call *call, int64_t tile_index, gemm_scratch *work)
+static void gemm_group(const sol_tile_call *call, const uint8_t *tile, int64_t g,
+                       gemm_scratch *work)
 {
     const sol_segments *s = call->seg;
+    const sol_unit unit = unit_of(s);
+    const sol_f16 *scales = (const sol_f16 *)(tile + sol_unit_scales(&unit, g));
+    int64_t n = call->acts->n, first = g * s->segs_per_group;
+    gemm_sums to = {.only = s->segs_per_group == 1};
+    to.to = to.only ? work->y : work->u;
+    for (int j = 0; j < 4; j++) to.scale[j] = load_scales(scales + 4 * j);
+    if (!to.only) memset(work->u, 0, (size_t)n * sizeof *work->u);
+    for (int64_t i = first; i < first + s->segs_per_group; i++) {
+        int64_t len, start = sol_segment_at(s, i, &len);
+        decode_segment(tile + sol_unit_chunk(&unit, start / 64), start / 4, len / 4, work->w);
+        multiply_segment(s, work->w, i, call->acts, &to);
+    }
+    if (!to.only)
+        for (int64_t t = 0; t < n; t++)
+            for (int j = 0; j < 4; j++)
+                work->y[t][j] = vfmaq_f32(work->y[t][j], to.scale[j], work->u[t][j]);
+}
+
+static void product_by_gemm(const sol_tile_call *call, int64_t tile_index, gemm_scratch *work)
+{
     const uint8_t *tile = call->tiles + (size_t)tile_index * call->tile_bytes;
-    const sol_f16 *scales = (const sol_f16 *)(tile + n_chunks(s) * CHUNK_BYTES);
     int64_t n = call->acts->n;
     memset(work->y, 0, (size_t)n * sizeof *work->y);
-    for (int64_t g = 0, i = 0; g < s->n_groups; g++, scales += TILE_ROWS) {
-        memset(work->u, 0, (size_t)n * sizeof *work->u);
-        for (int64_t end = i + s->segs_per_group; i < end; i++) {
-            int64_t len, start = sol_segment_at(s, i, &len);
-            decode_segment(tile, start / 4, len / 4, work->w);
-            gemm_segment(s, work->w, i, call->acts, work->u);
-        }
-        for (int j = 0; j < 4; j++) {
-            float32x4_t scale = load_scales(scales + 4 * j);
-            for (int64_t t = 0; t < n; t++)
-                work->y[t][j] = vfmaq_f32(work->y[t][j], scale, work->u[t][j]);
-        }
-    }
+    for (int64_t g = 0; g < call->seg->n_groups; g++) gemm_group(call, tile, g, work);
     for (int64_t t = 0; t < n; t++)
         store_rows(call->y + t * call->ldy, tile_index * TILE_ROWS, call->rows, work->y[t]);
 }
