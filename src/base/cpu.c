@@ -73,6 +73,15 @@ static bool has_dotprod(void)
     return false;
 #endif
 }
+
+static bool has_i8mm(void)
+{
+#ifdef __linux__
+    return getauxval(AT_HWCAP2) & HWCAP2_I8MM;
+#else
+    return false;
+#endif
+}
 #define SOL_CPU_ARM(ID, name, needs, flags, detected) \
     if (((needs) & ~f) == 0 && (detected)) f |= SOL_CPU_##ID;
 #endif

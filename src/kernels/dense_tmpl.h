@@ -10,6 +10,9 @@
  *   LOAD_F16(p)        a vector from LANES float16 at p
  *   PREFETCH_LINE(p)   asks for the line at p
  *   DENSE_OPS          name of the exported table
+ *   TOKENS_AT_ONCE     4 where it is not defined, or 8
+ *   DOT_BLOCK          may name a function that stands behind the include, with the arguments and
+ *                      the result of dot_block
  *
  * Layout. A tile is 2 LANES rows in two halves. For each block of 32 columns: 2 LANES fp16 scales,
  * then each half's weights, a doubleword a row holding four columns as bytes or parts of them:
@@ -24,12 +27,15 @@
 
 #include "kernels/matrix_impl.h"
 
+#ifndef TOKENS_AT_ONCE
+#define TOKENS_AT_ONCE 4
+#endif
+
 enum {
     TILE_ROWS = 2 * LANES,
     VECTOR = 4 * LANES, /* bytes */
     SCALE_BYTES = 2 * TILE_ROWS,
-    TOKENS = 256, /* of one call */
-    TOKENS_AT_ONCE = 4,
+    TOKENS = 256,    /* of one call */
     PREFETCH = 1536, /* bytes ahead */
 };
 
@@ -214,6 +220,35 @@ ALWAYS_INLINE vb weights_at(sol_dtype type, const uint8_t *w, int i)
     return v | ((m < 4 ? upper << (4 - m) : upper >> (m - 4)) & 0x30);
 }
 
+/* acc[t][half] += the sums of one block, whose weights are at w. q: of the first of T tokens, at
+ * distances stride. */
+ALWAYS_INLINE void dot_block(sol_dtype type, int T, const uint8_t *w, const int8_t *q,
+                             int64_t stride, vi acc[TOKENS_AT_ONCE][2])
+{
+    const uint8_t *w1 = w + VECTOR * n_vectors(type);
+    vi words[TOKENS_AT_ONCE][2];
+    (void)words;
+    UNROLL for (int i = 0; i < 8; i++)
+    {
+        vb v0 = weights_at(type, w, i), v1 = weights_at(type, w1, i);
+        UNROLL for (int t = 0; t < T; t++)
+        {
+            int32_t four;
+            memcpy(&four, q + t * stride + 4 * i, 4);
+            vi x = four - (vi){0};
+            DOT_4(type, i, acc[t][0], words[t][0], v0, x);
+            DOT_4(type, i, acc[t][1], words[t][1], v1, x);
+        }
+    }
+}
+
+#ifdef DOT_BLOCK
+ALWAYS_INLINE void DOT_BLOCK(sol_dtype type, int T, const uint8_t *w, const int8_t *q,
+                             int64_t stride, vi acc[TOKENS_AT_ONCE][2]);
+#else
+#define DOT_BLOCK dot_block
+#endif
+
 /* T tokens by one tile: y[t][half]. q, d, nsum: of the first token, at distances q_stride and
  * n_segs. */
 ALWAYS_INLINE void tile_tokens(sol_dtype type, int T, const sol_segments *s, const uint8_t *block,
@@ -222,25 +257,12 @@ ALWAYS_INLINE void tile_tokens(sol_dtype type, int T, const sol_segments *s, con
 {
     UNROLL for (int t = 0; t < T; t++) y[t][0] = y[t][1] = (vf){0};
     for (int64_t g = 0; g < s->n_groups; g++, block += block_bytes(type), q += 32) {
-        const uint8_t *w = block + SCALE_BYTES, *w1 = w + VECTOR * n_vectors(type);
-        vi acc[TOKENS_AT_ONCE][2], words[TOKENS_AT_ONCE][2];
-        (void)words;
+        vi acc[TOKENS_AT_ONCE][2];
         for (size_t line = 0; line < block_bytes(type); line += 64)
             PREFETCH_LINE(block + PREFETCH + line);
         UNROLL for (int t = 0; t < T; t++) acc[t][0] = acc[t][1] =
             offset_of(type) * nsum[t * s->n_segs + g] - (vi){0};
-        UNROLL for (int i = 0; i < 8; i++)
-        {
-            vb v0 = weights_at(type, w, i), v1 = weights_at(type, w1, i);
-            UNROLL for (int t = 0; t < T; t++)
-            {
-                int32_t four;
-                memcpy(&four, q + t * s->q_stride + 4 * i, 4);
-                vi x = four - (vi){0};
-                DOT_4(type, i, acc[t][0], words[t][0], v0, x);
-                DOT_4(type, i, acc[t][1], words[t][1], v1, x);
-            }
-        }
+        DOT_BLOCK(type, T, block + SCALE_BYTES, q, s->q_stride, acc);
         vf scale0 = LOAD_F16(block), scale1 = LOAD_F16(block + SCALE_BYTES / 2);
         UNROLL for (int t = 0; t < T; t++)
         {
@@ -269,6 +291,8 @@ ALWAYS_INLINE void product_of(sol_dtype type, const sol_tile_call *call, int64_t
 {
     for (int64_t tile = first; tile < last; tile++) {
         int64_t t = 0, n = call->acts->n;
+        if (TOKENS_AT_ONCE == 8)
+            for (; t + 8 <= n; t += 8) some_tokens(type, 8, call, tile, t);
         for (; t + 4 <= n; t += 4) some_tokens(type, 4, call, tile, t);
         for (; t + 2 <= n; t += 2) some_tokens(type, 2, call, tile, t);
         if (t < n) some_tokens(type, 1, call, tile, t);

@@ -12,7 +12,7 @@ void sol_elementwise_neon(sol_elementwise *k);
 /* sol_act_quantize_fn of segments.h. */
 void sol_act_quantize_neon(const sol_segments *s, const float *x, int8_t *q, float *d,
                            int32_t *nsum);
-extern const sol_tile_ops sol_tile_ops_ternary_dotprod;
-extern const sol_tile_ops sol_tile_ops_dense_dotprod;
+extern const sol_tile_ops sol_tile_ops_ternary_dotprod, sol_tile_ops_ternary_i8mm;
+extern const sol_tile_ops sol_tile_ops_dense_dotprod, sol_tile_ops_dense_i8mm;
 
 #endif
