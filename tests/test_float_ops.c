@@ -123,17 +123,20 @@ static void attend_double(const float *q, const float *k, const float *v, int64_
     free(p);
 }
 
-enum { MAX_N = 200, MAX_HEADS = 7, MAX_D = 72 };
+enum { MAX_N = 200, MAX_HEADS = 7, MAX_D = 72, MAX_ATTEND_ROWS = 19 };
 
 typedef enum { F32, F16, I8 } cache_type;
 
-static void check_attend(const set_ops *t, int64_t heads, int64_t D, int64_t n, cache_type type)
+/* `rows` rows, the last of which sees n positions, where there is no window. */
+static void check_attend(const set_ops *t, int64_t rows, int64_t heads, int64_t D, int64_t n,
+                         cache_type type)
 {
-    float *q = normals(heads * D, 5), *k = normals(n * D, 6), *v = normals(n * D, 7), *keys = NULL;
+    float *q = normals(rows * heads * D, 5), *k = normals(n * D, 6), *v = normals(n * D, 7),
+          *keys = NULL;
     void *kh = NULL, *vh = NULL;
     int64_t blocks = (n + SOL_KV_BLOCK - 1) / SOL_KV_BLOCK * SOL_KV_BLOCK;
     double want[MAX_D];
-    float out[MAX_HEADS * MAX_D];
+    float out[MAX_ATTEND_ROWS * MAX_HEADS * MAX_D];
     float *scale = normals(n + SOL_KV_BLOCK, 8);
     for (int64_t j = 0; j < n; j++) scale[j] = 0.01f + fabsf(scale[j]) / 100;
     if (type == I8) { /* the reference sees the rounded numbers */
@@ -170,25 +173,27 @@ static void check_attend(const set_ops *t, int64_t heads, int64_t D, int64_t n, 
                          .key_scale = scale,
                          .value_scale = scale,
                          .out = out,
-                         .ldq = D,
-                         .ldout = D,
+                         .ldq = heads * D,
+                         .ldout = heads * D,
+                         .rows = rows,
                          .heads = heads,
                          .D = D,
-                         .n = n,
+                         .n = n - rows + 1,
+                         .window = heads % 2 ? 0 : (n + 2) / 3,
                          .scale = 1.0f / sqrtf((float)D)};
-    int64_t from = a.from = heads % 2 ? 0 : (n - 1) * 2 / 3;
     attend(&a);
-    for (int64_t h = 0; h < heads; h++) {
-        attend_double(q + h * D, k + from * D, v + from * D, n - from, D, want);
+    for (int64_t i = 0; i < rows * heads; i++) {
+        int64_t sees = a.n + i / heads, from = a.window ? sol_max_i64(0, sees - a.window) : 0;
+        attend_double(q + i * D, k + from * D, v + from * D, sees - from, D, want);
         for (int64_t d = 0; d < D; d++)
-            ck_assert_msg(fabs(out[h * D + d] - want[d]) < 3e-6,
-                          "%s: heads %ld D %ld n %ld: %g, not %g", t->name, (long)heads, (long)D,
-                          (long)n, out[h * D + d], want[d]);
-        float one[MAX_D]; /* a head alone gives the same bits */
+            ck_assert_msg(fabs(out[i * D + d] - want[d]) < 3e-6,
+                          "%s: heads %ld D %ld n %ld row %ld: %g, not %g", t->name, (long)heads,
+                          (long)D, (long)n, (long)(i / heads), out[i * D + d], want[d]);
+        float one[MAX_D]; /* a head of a row alone gives the same bits */
         sol_attend_args b = a;
-        b.q = q + h * D, b.out = one, b.heads = 1;
+        b.q = q + i * D, b.out = one, b.rows = b.heads = 1, b.n = sees;
         attend(&b);
-        ck_assert_mem_eq(one, out + h * D, sizeof(float) * (size_t)D);
+        ck_assert_mem_eq(one, out + i * D, sizeof(float) * (size_t)D);
     }
     sol_free(q);
     sol_free(k);
@@ -209,9 +214,10 @@ START_TEST(attend_matches_double)
         for (int64_t heads = 1; heads <= MAX_HEADS; heads++)
             for (int a = 0; a < 10; a++)
                 for (int b = 0; b < 5; b++) {
-                    check_attend(&t[i], heads, ds[b], ns[a], F32);
-                    check_attend(&t[i], heads, ds[b], ns[a], F16);
-                    check_attend(&t[i], heads, ds[b], ns[a], I8);
+                    int64_t rows = (a + b) % 3 == 0 ? sol_min_i64(ns[a], MAX_ATTEND_ROWS) : 1;
+                    check_attend(&t[i], rows, heads, ds[b], ns[a], F32);
+                    check_attend(&t[i], rows, heads, ds[b], ns[a], F16);
+                    check_attend(&t[i], rows, heads, ds[b], ns[a], I8);
                 }
 }
 END_TEST
@@ -231,6 +237,7 @@ START_TEST(attend_is_finite_for_huge_scores_and_tells_nan)
                              .out = out,
                              .ldq = 16,
                              .ldout = 16,
+                             .rows = 1,
                              .heads = 1,
                              .D = 16,
                              .n = 16,

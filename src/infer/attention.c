@@ -1,5 +1,5 @@
 /* One layer's attention over KV caches: stores keys and values of new rows, then attends, a tile
- * a row and kv head. */
+ * some rows of a sequence and a kv head. */
 #include <math.h>
 
 #include "base/half.h"
@@ -116,31 +116,46 @@ static void store_tile(void *arg, int64_t i, int thread)
     }
 }
 
-/* One row, one kv head with the query heads that share it. All rows of a head follow each other:
- * its cache stays near. */
+/* How many rows from row i on attend together, for one pass over the cache: those of its sequence
+ * up to the next multiple of ATTEND_ROWS positions; 0 where the rows before have row i with them.
+ */
+enum { ATTEND_ROWS = 16 };
+static int64_t rows_together(const attention_args *a, int64_t i)
+{
+    const sol_kv *kv = a->rows[i].kv;
+    int64_t pos = a->net->scratch.pos[i], n = 1;
+    if (i > 0 && a->rows[i - 1].kv == kv && pos % ATTEND_ROWS != 0) return 0;
+    while (i + n < a->n && a->rows[i + n].kv == kv && (pos + n) % ATTEND_ROWS != 0) n++;
+    return n;
+}
+
+/* The rows that attend from row i on, one kv head with the query heads that share it. All rows of a
+ * head follow each other: its cache stays near. */
 static void attend_tile(void *arg, int64_t tile, int thread)
 {
     const attention_args *a = arg;
     const sol_net *net = a->net;
     const sol_model_config *c = &net->config;
     const sol_float_ops *f = &net->ctx->kernels.float_ops;
-    int64_t K = c->num_key_value_heads, D = c->head_dim, group = c->num_attention_heads / K,
-            h = tile / a->n, i = tile % a->n, window = sol_layer_window(c, a->layer);
+    int64_t H = c->num_attention_heads, K = c->num_key_value_heads, D = c->head_dim, group = H / K,
+            h = tile / a->n, i = tile % a->n, rows = rows_together(a, i);
     const sol_kv *kv = a->rows[i].kv;
-    int64_t at = cache_at(kv, a->layer, h), pos = net->scratch.pos[i];
+    int64_t at = cache_at(kv, a->layer, h);
     size_t bytes = (size_t)(at * D) * sol_dtype_size(net->kv_type);
     (void)thread;
+    if (rows == 0) return;
     sol_attend_args t = {.q = net->scratch.qkv + i * qkv_width(c) + h * group * D,
-                         .ldq = D,
+                         .ldq = qkv_width(c),
                          .keys = (const char *)kv->keys + bytes,
                          .values = (const char *)kv->values + bytes,
-                         .out = net->scratch.att + (i * c->num_attention_heads + h * group) * D,
-                         .ldout = D,
+                         .out = net->scratch.att + (i * H + h * group) * D,
+                         .ldout = H * D,
+                         .rows = rows,
                          .heads = group,
                          .D = D,
-                         .n = pos + 1,
+                         .n = net->scratch.pos[i] + 1,
+                         .window = sol_layer_window(c, a->layer),
                          .scale = (float)(1.0 / sqrt((double)D))};
-    if (window) t.from = sol_max_i64(0, t.n - window);
     if (net->kv_type == SOL_I8)
         t.key_scale = kv->key_scale + at, t.value_scale = kv->value_scale + at;
     (net->kv_type == SOL_F32   ? f->attend_f32

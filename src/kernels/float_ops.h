@@ -22,18 +22,20 @@ enum { SOL_KV_BLOCK = 16 }; /* positions of one block of the key cache */
 typedef void (*sol_dot_fn)(const void *w, int64_t ldw, int64_t outs, const float *x, int64_t ldx,
                            int64_t rows, int64_t k, float *y, int64_t ldy);
 
-/* Attention of `heads` query heads that share one kv head over positions [from, n), as an online
- * softmax over runs of 64 positions, the first of which begins with the block of `from`. q, out:
- * [heads, D] with distances ldq, ldout. keys: [ceil(n / 16), D, 16], the 16 positions of a block
- * innermost; values: [n, D]. Lanes of the last block beyond n may hold anything. Sets out. D <=
- * 512. int8 caches: key j is key_scale[j] * keys, value j is value_scale[j] * values; key_scale is
- * read in whole blocks. */
+/* Attention of `heads` query heads that share one kv head, for `rows` rows of one sequence: row r
+ * sees the last `window` of the positions [0, n + r), 0: all. An online softmax over runs of 64
+ * positions, the first of which begins with the block of the first position that is seen; a row's
+ * bits do not depend on the others. q, out: [rows, heads, D], rows at distances ldq, ldout. keys:
+ * [ceil((n + rows - 1) / 16), D, 16], the 16 positions of a block innermost; values: [n + rows - 1,
+ * D]. Lanes of the last block beyond them may hold anything. Sets out. n > 0, D <= 512. int8
+ * caches: key j is key_scale[j] * keys, value j is value_scale[j] * values; key_scale is read in
+ * whole blocks. */
 typedef struct sol_attend_args {
     const float *q;
     const void *keys, *values;
-    const float *key_scale, *value_scale; /* [n] of an int8 cache; unused otherwise */
+    const float *key_scale, *value_scale; /* [n + rows - 1] of an int8 cache; unused otherwise */
     float *out;
-    int64_t ldq, ldout, heads, D, from, n;
+    int64_t ldq, ldout, rows, heads, D, n, window;
     float scale; /* 1 / sqrt(D) */
 } sol_attend_args;
 

@@ -19,6 +19,7 @@ enum {
     NV = LANES / VW,
     ATTEND_RUN = 64,
     ATTEND_HEADS = 4,
+    ATTEND_QUERIES = 24,
     ATTEND_VECTORS = 4,
     MAX_HEAD_DIM = 512
 };
@@ -202,8 +203,10 @@ static void dot_f16(const void *w, int64_t ldw, int64_t outs, const float *x, in
     dot_any(load_f16, 2, w, ldw, outs, x, ldx, rows, k, y, ldy);
 }
 
-/* What one query head carries from run to run of the online softmax. */
+/* One head of one row, and what it carries from run to run of the online softmax. */
 typedef struct attend_state {
+    const float *q;  /* [D] */
+    int64_t from, n; /* it sees positions [from, n) */
     float max, sum, rescale;
     float p[ATTEND_RUN] __attribute__((aligned(64)));
     float out[MAX_HEAD_DIM] __attribute__((aligned(64)));
@@ -217,13 +220,13 @@ ALWAYS_INLINE int attend_vectors(int heads)
     return n >= ATTEND_VECTORS ? ATTEND_VECTORS : n >= 2 ? 2 : 1;
 }
 
-/* Keys and values are each read one run ahead: a cache that is longer than the processor's would
- * else be waited for.
+/* Keys and values are each read one run ahead, where `ahead`: a cache that is longer than the
+ * processor's would else be waited for.
  *
  * p[j..] = scaled scores of `heads` heads over `blocks` blocks of keys from first + j on: each key
  * vector is loaded once for all heads. */
-ALWAYS_INLINE void attend_blocks(load_fn load, size_t size, int heads, int blocks,
-                                 const sol_attend_args *a, int64_t h0, int64_t first, int64_t j,
+ALWAYS_INLINE void attend_blocks(load_fn load, size_t size, int heads, int blocks, bool ahead,
+                                 const sol_attend_args *a, int64_t first, int64_t j,
                                  attend_state *s)
 {
     vf acc[ATTEND_HEADS][ATTEND_RUN / SOL_KV_BLOCK][NV];
@@ -236,7 +239,7 @@ ALWAYS_INLINE void attend_blocks(load_fn load, size_t size, int heads, int block
     for (int64_t d = 0; d < a->D; d++) {
         vf q[ATTEND_HEADS];
         for (int h = 0; h < heads; h++) {
-            q[h] = splat(a->q[(h0 + h) * a->ldq + d]);
+            q[h] = splat(s[h].q[d]);
             IN_REGISTER(q[h]);
         }
         for (int b = 0; b < blocks; b++)
@@ -244,7 +247,7 @@ ALWAYS_INLINE void attend_blocks(load_fn load, size_t size, int heads, int block
                 const uint8_t *at =
                     keys + (size_t)b * block_bytes + (size_t)(d * SOL_KV_BLOCK + v * VW) * size;
                 vf key = load(at);
-                if ((size_t)(v * VW) * size % 64 == 0) __builtin_prefetch(at + run_bytes);
+                if (ahead && (size_t)(v * VW) * size % 64 == 0) __builtin_prefetch(at + run_bytes);
                 for (int h = 0; h < heads; h++) acc[h][b][v] = FMA(q[h], key, acc[h][b][v]);
             }
     }
@@ -257,14 +260,16 @@ ALWAYS_INLINE void attend_blocks(load_fn load, size_t size, int heads, int block
         }
 }
 
-ALWAYS_INLINE void attend_scores(load_fn load, size_t size, int heads, const sol_attend_args *a,
-                                 int64_t h0, int64_t first, int64_t n, attend_state *s)
+ALWAYS_INLINE void attend_scores(load_fn load, size_t size, int heads, bool ahead,
+                                 const sol_attend_args *a, int64_t first, int64_t n,
+                                 attend_state *s)
 {
     int blocks = attend_vectors(heads) / NV > 1 ? attend_vectors(heads) / NV : 1;
     int64_t j = 0, step = blocks * SOL_KV_BLOCK,
             end = (n + SOL_KV_BLOCK - 1) / SOL_KV_BLOCK * SOL_KV_BLOCK;
-    for (; j + step <= end; j += step) attend_blocks(load, size, heads, blocks, a, h0, first, j, s);
-    for (; j < end; j += SOL_KV_BLOCK) attend_blocks(load, size, heads, 1, a, h0, first, j, s);
+    for (; j + step <= end; j += step)
+        attend_blocks(load, size, heads, blocks, ahead, a, first, j, s);
+    for (; j < end; j += SOL_KV_BLOCK) attend_blocks(load, size, heads, 1, ahead, a, first, j, s);
 }
 
 /* Scores p[n] of one run become exp(p - max); max, sum and rescale move on. */
@@ -313,7 +318,7 @@ ALWAYS_INLINE void attend_value(load_fn load, size_t size, int heads, int vector
 
 /* Columns [d, d + vectors * VW) of out = out * rescale + p V for `heads` states at once: each value
  * is loaded once. Columns from D on hold what the loads found there, and are never read. */
-ALWAYS_INLINE void attend_columns(load_fn load, size_t size, int heads, int vectors,
+ALWAYS_INLINE void attend_columns(load_fn load, size_t size, int heads, int vectors, bool ahead,
                                   const sol_attend_args *a, int64_t first, int64_t n, int64_t d,
                                   attend_state *s)
 {
@@ -321,14 +326,14 @@ ALWAYS_INLINE void attend_columns(load_fn load, size_t size, int heads, int vect
     const uint8_t *value = (const uint8_t *)a->values + (size_t)(first * a->D + d) * size;
     /* A load may run into the next value; at the end of them there is none. */
     size_t step = (size_t)a->D * size, wide = (size_t)(vectors * VW) * size,
-           left = (size_t)((a->n - first) * a->D - d) * size;
+           left = (size_t)((a->n + a->rows - 1 - first) * a->D - d) * size;
     int64_t j = 0;
     for (int h = 0; h < heads; h++)
         for (int c = 0; c < vectors; c++)
             acc[h][c] = load_f32(s[h].out + d + c * VW) * splat(s[h].rescale);
     for (; j < n && left >= wide; j++, value += step, left -= step) {
-        for (size_t ahead = 0; ahead < wide; ahead += 64)
-            __builtin_prefetch(value + (size_t)(ATTEND_RUN * a->D) * size + ahead);
+        for (size_t line = 0; ahead && line < wide; line += 64)
+            __builtin_prefetch(value + (size_t)(ATTEND_RUN * a->D) * size + line);
         attend_value(load, size, heads, vectors, value, true, left, s, j, acc);
     }
     for (; j < n; j++, value += step, left -= step)
@@ -337,50 +342,94 @@ ALWAYS_INLINE void attend_columns(load_fn load, size_t size, int heads, int vect
         for (int c = 0; c < vectors; c++) store_f32(s[h].out + d + c * VW, acc[h][c]);
 }
 
-ALWAYS_INLINE void attend_values(load_fn load, size_t size, int heads, const sol_attend_args *a,
-                                 int64_t first, int64_t n, attend_state *s)
+ALWAYS_INLINE void attend_values(load_fn load, size_t size, int heads, bool ahead,
+                                 const sol_attend_args *a, int64_t first, int64_t n,
+                                 attend_state *s)
 {
     int vectors = attend_vectors(heads);
     int64_t d = 0;
     for (; d + vectors * VW <= a->D; d += vectors * VW)
-        attend_columns(load, size, heads, vectors, a, first, n, d, s);
-    for (; d < a->D; d += VW) attend_columns(load, size, heads, 1, a, first, n, d, s);
+        attend_columns(load, size, heads, vectors, ahead, a, first, n, d, s);
+    for (; d < a->D; d += VW) attend_columns(load, size, heads, 1, ahead, a, first, n, d, s);
 }
 
-ALWAYS_INLINE void attend_heads(load_fn load, size_t size, int heads, const sol_attend_args *a,
-                                int64_t h0)
+/* Positions [first, first + n) of one run for `heads` states that see them all. */
+ALWAYS_INLINE void attend_heads(load_fn load, size_t size, int heads, bool ahead,
+                                const sol_attend_args *a, int64_t first, int64_t n, attend_state *s)
 {
-    attend_state s[ATTEND_HEADS];
+    attend_scores(load, size, heads, ahead, a, first, n, s);
     for (int h = 0; h < heads; h++) {
-        s[h].max = -INFINITY;
-        s[h].sum = 0.0f;
-        for (int64_t d = 0; d < a->D; d += VW) store_f32(s[h].out + d, splat(0.0f));
+        for (int64_t j = 0; j < s[h].from - first; j++) s[h].p[j] = -INFINITY; /* unseen */
+        attend_softmax(n, &s[h]);
+        if (size == 1)
+            for (int64_t j = 0; j < n; j++) s[h].p[j] *= a->value_scale[first + j];
     }
-    for (int64_t first = a->from - a->from % SOL_KV_BLOCK; first < a->n; first += ATTEND_RUN) {
-        int64_t n = a->n - first < ATTEND_RUN ? a->n - first : ATTEND_RUN;
-        attend_scores(load, size, heads, a, h0, first, n, s);
-        for (int h = 0; h < heads; h++) {
-            for (int64_t j = 0; j < a->from - first; j++) s[h].p[j] = -INFINITY; /* unseen */
-            attend_softmax(n, &s[h]);
-            if (size == 1)
-                for (int64_t j = 0; j < n; j++) s[h].p[j] *= a->value_scale[first + j];
-        }
-        attend_values(load, size, heads, a, first, n, s);
+    attend_values(load, size, heads, ahead, a, first, n, s);
+}
+
+/* How many positions of the run from `first` on a state sees. */
+ALWAYS_INLINE int64_t attend_seen(const attend_state *s, int64_t first)
+{
+    int64_t n = s->n - first;
+    return n < 0 ? 0 : n < ATTEND_RUN ? n : ATTEND_RUN;
+}
+
+/* One run for all states, of which those that see the same of it go together. */
+ALWAYS_INLINE void attend_run(load_fn load, size_t size, const sol_attend_args *a, int64_t first,
+                              int states, attend_state *s)
+{
+    for (int i = 0, heads; i < states; i += heads) {
+        int64_t n = attend_seen(&s[i], first);
+        heads = 1;
+        while (heads < ATTEND_HEADS && i + heads < states && attend_seen(&s[i + heads], first) == n)
+            heads++;
+        if (n == 0) continue;
+        if (heads == 4) attend_heads(load, size, 4, i == 0, a, first, n, s + i);
+        if (heads == 3) attend_heads(load, size, 3, i == 0, a, first, n, s + i);
+        if (heads == 2) attend_heads(load, size, 2, i == 0, a, first, n, s + i);
+        if (heads == 1) attend_heads(load, size, 1, i == 0, a, first, n, s + i);
     }
-    for (int h = 0; h < heads; h++) {
-        float *out = a->out + (h0 + h) * a->ldout, inverse = 1.0f / s[h].sum;
-        for (int64_t d = 0; d < a->D; d++) out[d] = s[h].out[d] * inverse;
+}
+
+/* States of the queries from `query` on, as many as fit and have their first run in common; returns
+ * how many. */
+static int attend_begin(const sol_attend_args *a, int64_t query, attend_state s[ATTEND_QUERIES])
+{
+    int states = 0;
+    for (; states < ATTEND_QUERIES && query < a->rows * a->heads; states++, query++) {
+        int64_t row = query / a->heads, n = a->n + row,
+                from = a->window && n > a->window ? n - a->window : 0;
+        attend_state *at = &s[states];
+        if (states && from / SOL_KV_BLOCK != s[0].from / SOL_KV_BLOCK) break;
+        at->q = a->q + row * a->ldq + query % a->heads * a->D;
+        at->from = from;
+        at->n = n;
+        at->max = -INFINITY;
+        at->sum = 0.0f;
+        for (int64_t d = 0; d < a->D; d += VW) store_f32(at->out + d, splat(0.0f));
+    }
+    return states;
+}
+
+static void attend_end(const sol_attend_args *a, int64_t query, int states, const attend_state *s)
+{
+    for (int i = 0; i < states; i++, query++) {
+        float *out = a->out + query / a->heads * a->ldout + query % a->heads * a->D,
+              inverse = 1.0f / s[i].sum;
+        for (int64_t d = 0; d < a->D; d++) out[d] = s[i].out[d] * inverse;
     }
 }
 
 ALWAYS_INLINE void attend_any(load_fn load, size_t size, const sol_attend_args *a)
 {
-    int64_t h = 0;
-    for (; h + ATTEND_HEADS <= a->heads; h += ATTEND_HEADS)
-        attend_heads(load, size, ATTEND_HEADS, a, h);
-    if (a->heads - h == 3) attend_heads(load, size, 3, a, h);
-    if (a->heads - h == 2) attend_heads(load, size, 2, a, h);
-    if (a->heads - h == 1) attend_heads(load, size, 1, a, h);
+    attend_state s[ATTEND_QUERIES];
+    int states;
+    for (int64_t query = 0; query < a->rows * a->heads; query += states) {
+        states = attend_begin(a, query, s);
+        int64_t first = s[0].from - s[0].from % SOL_KV_BLOCK, end = s[states - 1].n;
+        for (; first < end; first += ATTEND_RUN) attend_run(load, size, a, first, states, s);
+        attend_end(a, query, states, s);
+    }
 }
 
 static void attend_f32(const sol_attend_args *a)
