@@ -262,8 +262,9 @@ static bool make_file(hid_t driver, sol_h5_tree *t, sol_h5_image *image, size_t 
 /* H5Fcreate of HDF5 1.10 crashes where it gets no memory; it asks for less than this. */
 static sol_status check_memory(sol_err *err)
 {
-    void *block;
-    SOL_TRY(sol_alloc_array(&block, 4 << 20, 1, err));
+    char *block = NULL;
+    size_t capacity = 0;
+    SOL_TRY(sol_grow_bytes(&block, &capacity, 4 << 20, err));
     sol_free(block);
     return SOL_OK;
 }
