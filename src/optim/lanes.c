@@ -97,9 +97,10 @@ static sol_status make_part(sol_lanes *l, lane_part *p, bool by_layer, int i, so
 
 /* ---- memory ---- */
 
-static int64_t piece_of(int ranks)
+static int64_t piece_of(const sol_model *m, int ranks)
 {
-    return sol_max_i64(PIECES / ranks, LEAST_PIECE);
+    return sol_min_i64(sol_max_i64(PIECES / ranks, LEAST_PIECE),
+                       sol_round_up(m->n_elements, LEAST_PIECE));
 }
 
 static int levels_of(int64_t own)
@@ -112,7 +113,7 @@ static int levels_of(int64_t own)
 size_t sol_lanes_bytes(const sol_model *model, const sol_lanes_opts *o, int ranks)
 {
     size_t levels = (size_t)levels_of(o->lanes / ranks) * (size_t)model->n_elements;
-    size_t pieces = ranks > 1 ? (size_t)ranks * (size_t)piece_of(ranks) : 0;
+    size_t pieces = ranks > 1 ? (size_t)ranks * (size_t)piece_of(model, ranks) : 0;
     size_t of_piece =
         o->transport == SOL_BF16 ? sizeof(float) + 4 * sizeof(sol_bf16) : 2 * sizeof(float);
     return levels * sizeof(float) + pieces * of_piece;
@@ -133,7 +134,7 @@ static sol_status make_exchange(sol_lanes *l, size_t n, sol_err *err)
 static sol_status make_buffers(sol_lanes *l, sol_err *err)
 {
     size_t size = (size_t)l->size, n = (size_t)l->model->n_elements;
-    l->piece = piece_of(l->size);
+    l->piece = piece_of(l->model, l->size);
     SOL_TRY(sol_alloc_array((void **)&l->send, size, sizeof *l->send, err));
     SOL_TRY(sol_alloc_array((void **)&l->recv, size, sizeof *l->recv, err));
     SOL_TRY(sol_alloc_array((void **)&l->range, size, sizeof *l->range, err));
