@@ -37,13 +37,17 @@ static void block_path(const sol_run_dir *dir, int64_t block, char out[SOL_PATH_
 
 /* ---- calibrate.jsonl ---- */
 
-static sol_status add_first_line(calibration *k, uint64_t digest, sol_err *err)
+static sol_status add_first_line(calibration *k, uint64_t data, sol_err *err)
 {
-    sol_calib_opts o = sol_config_calib(k->config);
+    const sol_config *c = k->config;
+    sol_calib_opts o = sol_config_calib(c);
+    uint64_t model = 0;
+    if (!sol_config_random_shape(c)) SOL_TRY(sol_store_model_digest(c->model.init, &model, err));
     return sol_text_add(&k->lines, err,
                         "{\"windows\": %" PRId64 ", \"held_out\": %" PRId64 ", \"seq\": %" PRId64
-                        ", \"data_digest\": \"%016" PRIx64 "\"}\n",
-                        o.windows, o.held_out, o.seq, digest);
+                        ", \"data_digest\": \"%016" PRIx64 "\", \"model_digest\": \"%016" PRIx64
+                        "\"}\n",
+                        o.windows, o.held_out, o.seq, data, model);
 }
 
 /* What is not a number is null. */
@@ -116,14 +120,35 @@ static bool read_block_line(const char *line, size_t n, sol_calib_report *r, dou
     return right;
 }
 
+/* What the first line, [n], has otherwise than that of this calibration; NULL: nothing. */
+static const char *first_difference(const calibration *k, const char *line, size_t n)
+{
+    static const char *const what[][2] = {
+        {"windows", "text"},     {"held_out", "text"},      {"seq", "text"},
+        {"data_digest", "text"}, {"model_digest", "model"},
+    };
+    const char *other = NULL;
+    json_t *was = json_loadb(line, n, 0, NULL), *is = json_loads(k->lines.data, 0, NULL);
+    for (size_t i = 0; i < sizeof what / sizeof what[0]; i++) {
+        const json_t *a = json_object_get(was, what[i][0]), *b = json_object_get(is, what[i][0]);
+        /* Files from before it was kept have no digest of the model. */
+        bool same = json_equal(a, b) || (!a && strcmp(what[i][0], "model_digest") == 0);
+        if (!other && !same) other = what[i][1];
+    }
+    json_decref(was);
+    json_decref(is);
+    return other;
+}
+
 /* Of text, which is that of the file at path. */
 static sol_status take_lines(calibration *k, const char *path, const char *text, sol_err *err)
 {
     const char *at = text, *end = strchr(at, '\n');
-    if (!end || (size_t)(end + 1 - at) != k->lines.n || memcmp(at, k->lines.data, k->lines.n) != 0)
+    const char *other = first_difference(k, at, end ? (size_t)(end - at) : 0);
+    if (other)
         return sol_fail(err, SOL_ERR_CONFIG,
-                        "%s: cannot resume, this is not the text its blocks were calibrated on",
-                        path);
+                        "%s: cannot resume, this is not the %s its blocks were calibrated %s", path,
+                        other, strcmp(other, "model") == 0 ? "from" : "on");
     for (int64_t i = 0; i < k->restored; i++) {
         at = end + 1;
         end = strchr(at, '\n');
@@ -208,11 +233,18 @@ static sol_status restore_block(calibration *k, sol_calib *calib, int64_t block,
     sol_live_show(k->program, false, "calibrating: block %" PRId64 " of %" PRId64 " from %s",
                   block + 1, k->out->n, k->dir->path);
     block_path(k->dir, block, path);
-    sol_status st = sol_model_file_read(&one, path, SOL_F32, NULL, err);
-    if (st == SOL_OK) st = sol_calib_restore(calib, block, one.model, err);
+    sol_err why = {0};
+    sol_status st = sol_model_file_read(&one, path, SOL_F32, NULL, &why);
+    if (st == SOL_OK) {
+        st = sol_calib_restore(calib, block, one.model, &why);
+        if (st != SOL_OK) sol_err_prefix(&why, st, "%s", path);
+    }
     sol_model_file_free(&one);
-    if (st == SOL_OK && sol_interrupted()) st = sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-    return st;
+    bool damaged = st == SOL_ERR_FORMAT || st == SOL_ERR_SHAPE;
+    if (st != SOL_OK)
+        return sol_fail(err, st, "%s%s", why.text,
+                        damaged ? "; without this file the block is calibrated anew" : "");
+    return sol_interrupted() ? sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted") : SOL_OK;
 }
 
 /* Its line first: a block whose file is there has one. */

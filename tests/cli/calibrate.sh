@@ -73,6 +73,26 @@ ended 130
 [ -e "$dir/stopped/calibrated/block-000.h5" ] && [ ! -e "$dir/stopped/calibrated/block-001.h5" ] || fail "stopped elsewhere"
 [ "$(wc -l <"$dir/stopped/calibrate.jsonl")" -eq 2 ] || fail "lines of a block that was not done: $(cat "$dir/stopped/calibrate.jsonl")"
 
+# Files of blocks that are damaged, or of another model, are named with what to do; blocks that were
+# made of another model of the same name are not taken.
+cp -R "$dir/cal" "$dir/odd"
+rm "$dir/odd/calibrated/block-001.h5"
+for file in "$dir/cut" "$base"; do
+    head -c 50000 "$dir/cal/calibrated/block-000.h5" >"$dir/cut"
+    cp "$file" "$dir/odd/calibrated/block-000.h5"
+    expect 2 "block-000.h5: " \
+        calibrate --set run.dir="$dir/odd" --resume -q -o "$dir/e.h5"
+    grep -q "; without this file the block is calibrated anew$" "$dir/err" || fail "$(cat "$dir/err")"
+    [ ! -e "$dir/e.h5" ] || fail "a model of a damaged block"
+done
+cp "$base" "$dir/m.h5"
+sed "s|$base|$dir/m.h5|" "$dir/cal.yaml" >"$dir/m.yaml"
+"$SOLERA" calibrate "$dir/m.yaml" --set run.dir="$dir/odd2" -o "$dir/e.h5" >/dev/null 2>&1 || fail "no calibration of m.h5"
+rm "$dir/odd2/calibrated/block-001.h5"
+cp "$dir/e.h5" "$dir/m.h5"
+expect 2 "this is not the model its blocks were calibrated from" \
+    "$SOLERA" calibrate "$dir/m.yaml" --set run.dir="$dir/odd2" --resume -o "$dir/f.h5"
+
 # A soft start: other latent weights, as good an answer.
 calibrate --set run.dir="$dir/soft" --set calibrate.latent=soft -o "$dir/s.h5" --json >"$dir/soft.json" 2>"$dir/err" || fail "$(cat "$dir/err")"
 ! cmp -s "$dir/a.h5" "$dir/s.h5" || fail "soft is hard"
