@@ -14,7 +14,8 @@ COMMIT := $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 
 WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wvla
 WARN += $(if $(WERROR),-Werror)
-CFLAGS_release := -O3 -g
+# Functions and lines, for backtraces and profiles; variables are in the debug build.
+CFLAGS_release := -O3 -g1
 CFLAGS_asan := -O2 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_tsan := -O2 -g1 -fsanitize=thread
 CFLAGS_cov := -O0 -g --coverage -fprofile-update=atomic
@@ -90,11 +91,14 @@ deps: ## install what is missing (Debian, Ubuntu: through apt; elsewhere it name
 need-deps:
 	@scripts/deps.sh check || scripts/deps.sh install
 
+# Compiles with all processors, unless -j says with how many.
+JOBS = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
 test: need-deps ## build and run all tests
-	@$(MAKE) --no-print-directory run-tests
+	@$(MAKE) --no-print-directory $(JOBS) run-tests
 
 demo: need-deps ## the main job on the embedded model, from nothing, in about 3 minutes
-	@$(MAKE) --no-print-directory run-demo
+	@$(MAKE) --no-print-directory $(JOBS) run-demo
 
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
@@ -154,7 +158,7 @@ run-cov: $(TEST_NEEDS) $(TEST_BIN)
 	@gcovr --root . --filter src/ --gcov-ignore-parse-errors --sort-percentage --txt $(BUILD)/lines.txt --fail-under-line $(COV_LINES) $(BUILD)
 	@tail -n 4 $(BUILD)/lines.txt
 
-DEMO_STEPS ?= 120
+DEMO_STEPS ?= 80
 run-demo: $(BUILD)/solera
 	@scripts/demo.sh $(BUILD)/solera runs/demo $(DEMO_STEPS)
 

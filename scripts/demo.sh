@@ -1,15 +1,19 @@
 #!/bin/sh
-# The main job on the embedded model, from nothing: `make demo`. Prints one table, a sample text, and writes summary.json.
+# The main job on the embedded model, from nothing: `make demo`. Prints one table, a sample text, and
+# writes summary.json.
 #
-#   scripts/demo.sh [SOLERA] [DIR] [STEPS]     STEPS of each training (120), by which the calibration and the timing are cut, too: fewer show
-#                                              that it runs, not what it gives
+#   scripts/demo.sh [SOLERA] [DIR] [STEPS]
+#                      STEPS of each training (80), by which the text, the calibration and the timing
+#                      are cut, too: fewer show that it runs, not what it gives
 set -eu
 cd "$(dirname "$0")/.."
 solera=${1:-build/release/solera}
 dir=${2:-runs/demo}
-steps=${3:-120}
-seconds=$(awk "BEGIN { print $steps / 60 }")
+steps=${3:-80}
+half=$((steps / 2))
+seconds=$(awk "BEGIN { print $steps / 80 }")
 base=checkpoints/embedded.h5
+text=$dir/arenas/tokens-self.h5
 
 say() { printf '\n== %s\n' "$*" >&2; }
 field() { # KEY: its value in the JSON object on stdin
@@ -22,50 +26,57 @@ rm -rf "$dir"
 mkdir -p "$dir"
 touch "$dir/demo"
 
+# VERB NAME STEPS OPTIONS...: the job under a name of its own. Evaluated are the files it makes, once.
+job() {
+    verb=$1 name=$2 n=$3
+    shift 3
+    "$solera" "$verb" configs/demo.yaml --set run.dir="$dir/$name" --set train.steps="$n" \
+        --set train.eval_every=0 --set checkpoint.every="$n" "$@"
+}
+on_text() { # likewise, on the text that the first run has sampled
+    job "$@" --set data.source=file --set data.train="$text"
+}
+
 say "QAT with the Arenas residual: configs/demo.yaml"
-"$solera" train configs/demo.yaml --set run.dir="$dir/arenas" --set train.steps="$steps" \
-    --set data.self_tokens=$((steps * 6250 / 3))
+job train arenas "$steps" --set data.self_tokens=$((steps * 6250 / 3))
 say "QAT without the residual: the same job, the same text"
-"$solera" train configs/demo.yaml --set run.dir="$dir/naive" --set residual.schedule=none \
-    --set train.steps="$steps" --set data.source=file --set data.train="$dir/arenas/tokens-self.h5"
+on_text train naive "$steps" --set residual.schedule=none
 
 say "calibration: the same text, no training from end to end"
-"$solera" calibrate configs/demo.yaml --set run.dir="$dir/calibrated" --set calibrate.steps=$((steps / 2)) --set calibrate.windows=$((steps * 5 / 6)) \
-    --set data.source=file --set data.train="$dir/arenas/tokens-self.h5" \
-    -o "$dir/calibrated.h5" >/dev/null
+on_text calibrate calibrated "$steps" --set calibrate.steps=$((steps * 3 / 4)) \
+    --set calibrate.windows=$((steps * 5 / 4)) -o "$dir/calibrated.h5" >/dev/null
 say "QAT from the calibrated model, without a residual: the same text, half of the steps"
-"$solera" train configs/demo.yaml --set run.dir="$dir/calibrated-qat" --set model.init="$dir/calibrated.h5" --set residual.schedule=none \
-    --set train.steps=$((steps / 2)) \
-    --set data.source=file --set data.train="$dir/arenas/tokens-self.h5"
+on_text train calibrated-qat "$half" --set model.init="$dir/calibrated.h5" --set residual.schedule=none
 
 say "export and evaluation"
 "$solera" tokenize --tokenizer "$base" --input data/sample/stories.txt -o "$dir/stories.h5"
 "$solera" export "$base" --method sherry --group-size 128 --embed-type f16 -o "$dir/rounded.h5"
-naive=$(ls "$dir"/naive/ckpt/step-*.h5 | tail -n 1)
-arenas=$(ls "$dir"/arenas/ckpt/step-*.h5 | tail -n 1)
-both=$(ls "$dir"/calibrated-qat/ckpt/step-*.h5 | tail -n 1)
-"$solera" export "$naive" --format model -o "$dir/naive.h5"
-"$solera" export "$arenas" --format model -o "$dir/arenas.h5"
-"$solera" export "$both" --format model -o "$dir/calibrated-qat.h5"
-"$solera" export "$both" --embed-type f16 -o "$dir/packed.h5"
+for name in naive arenas calibrated-qat; do
+    "$solera" export "$dir/$name" --format model -o "$dir/$name.h5"
+done
+"$solera" export "$dir/calibrated-qat" --embed-type f16 -o "$dir/packed.h5"
 
-# NAME FILE EVAL_OPTIONS...: one row; leaves loss, bits, bytes and speed
+row() { printf '%-34s %8s %10s %7s %10s %14s\n' "$@" >>"$dir/table.txt"; }
+# NAME FILE: one row; leaves loss, bits and bytes. speed: of decoding, or -
 measure() {
-    name=$1 file=$2
-    shift 2
-    score=$("$solera" eval "$file" --data "$dir/stories.h5" --documents apart --seq 256 --windows 0 --json "$@")
+    score=$("$solera" eval "$2" --data "$dir/stories.h5" --documents apart --seq 256 --windows 0 --json)
     loss=$(echo "$score" | field loss)
     bits=$(echo "$score" | field bits_per_weight)
-    bytes=$(wc -c <"$file" | tr -d ' ')
-    speed=$("$solera" bench "$file" --kv f16 --seconds "$seconds" --json "$@" | field decode_tok_s)
-    printf '%-34s %8.4f %10.2f %7.3g %10d %14.0f\n' "$name" "$loss" "$(echo "$score" | field ppl)" "$bits" "$bytes" "$speed" \
-        >>"$dir/table.txt"
+    bytes=$(wc -c <"$2" | tr -d ' ')
+    row "$1" "$(printf %.4f "$loss")" "$(printf %.2f "$(echo "$score" | field ppl)")" \
+        "$(printf %.3g "$bits")" "$bytes" "$speed"
+}
+decode() { # FILE: sets speed
+    speed=$("$solera" bench "$1" --kv f16 --seconds "$seconds" --json | field decode_tok_s)
+    speed=${speed%.*}
 }
 
-printf '%-34s %8s %10s %7s %10s %14s\n' model loss perplexity bits/w bytes 'decode tok/s' >"$dir/table.txt"
+row model loss perplexity bits/w bytes 'decode tok/s'
+decode "$base"
 measure 'full precision' "$base"
 fp_loss=$loss
-measure '3:4 rounded, no training' "$dir/rounded.h5" --activations float
+speed=-
+measure '3:4 rounded, no training' "$dir/rounded.h5"
 rounded_loss=$loss
 measure '3:4 calibrated, no training' "$dir/calibrated.h5"
 calibrated_loss=$loss
@@ -75,6 +86,7 @@ measure 'QAT, Arenas' "$dir/arenas.h5"
 arenas_loss=$loss
 measure 'calibrated, then QAT, half of it' "$dir/calibrated-qat.h5"
 both_loss=$loss
+decode "$dir/packed.h5"
 measure 'the packed file of that' "$dir/packed.h5"
 
 cat >"$dir/summary.json.tmp" <<JSON
