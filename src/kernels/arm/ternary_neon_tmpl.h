@@ -2,14 +2,16 @@
  * tokens each in its own way. Each defines TERNARY_OPS, the name of the exported table, before it
  * includes this, and behind it multiply_segment.
  *
- * Layout. A tile is 16 rows; a chunk of it is 16 blocks (64 columns): eight vectors of slots, byte
- * r of vector j holding row r's slots of blocks 2j (low nibble) and 2j + 1; then 16 words of signs,
- * one a row, block k's sign in bit 15 - k. The last chunk is filled up with code 0 (its activations
- * are 0). Scales follow the chunks of their groups (sol_unit in matrix_impl.h).
+ * Layout. A tile is 16 rows; a part of it is 8 blocks (32 columns): four vectors of slots, where
+ * byte r of vector j holds row r's slots of blocks 2j (low nibble) and 2j + 1; then one of signs,
+ * with the sign of block k in bit k. Two parts are a chunk of 64 columns; the last one is filled
+ * up, its activations are 0. Scales follow the chunks of their groups (sol_unit in matrix_impl.h).
  *
- * One token (or few): for each block of four activations the 16 sums of the slots are a table of
- * low and of high bytes; two tbl look up 16 rows, zip makes words. Sums stay exact in int16 over a
- * segment of 128. Many tokens: blocks are decoded once to signed bytes, four of a row together.
+ * One token (or few): for each block of four activations the 16 sums of the slots, written as 31
+ * high + low with |low| <= 15 and |high| <= 12, are two tables of bytes. Two tbl look up 16 rows,
+ * two eor put the signs; both stay exact in int8 over eight blocks (8 x 15, 8 x 12 < 128), then
+ * widening additions and products by 31 make words, exact over a segment of 128. Many tokens:
+ * blocks are decoded once to signed bytes, four of a row together.
  *
  * There is no form for SVE. Its vectors have 128 bits on Neoverse N2 and V2, where its tbl, sdot
  * and smmla do what those of NEON do; Neoverse V1 has two units of 256 bits for it, or four of 128
@@ -24,9 +26,11 @@
 
 enum {
     TILE_ROWS = 16,
-    CHUNK_BLOCKS = 16,
-    SLOT_BYTES = 128,
-    CHUNK_BYTES = SLOT_BYTES + 32,
+    PART_BLOCKS = 8,
+    SLOT_BYTES = PART_BLOCKS / 2 * TILE_ROWS, /* of a part */
+    PART_BYTES = SLOT_BYTES + TILE_ROWS,      /* with its signs */
+    CHUNK_PARTS = 2,
+    CHUNK_BYTES = CHUNK_PARTS * PART_BYTES,
     TABLE_TOKENS = 4, /* up to so many tokens go through the tables */
     TOKENS = 256,     /* of one call */
     SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
@@ -46,20 +50,22 @@ static size_t tile_bytes(sol_dtype type, const sol_segments *s)
 
 /* ---- packing ---- */
 
+/* Where part i of a tile lies. */
+static inline int64_t part_at(const sol_unit *u, int64_t i)
+{
+    return sol_unit_chunk(u, i / CHUNK_PARTS) + i % CHUNK_PARTS * PART_BYTES;
+}
+
 static void pack(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows, uint8_t *tile)
 {
     (void)type;
     const sol_unit u = unit_of(s);
-    int64_t blocks = s->cols / 4;
+    int64_t slots = (s->cols / 4 + 1) / 2, signs = sol_ceil_div(s->cols / 4, PART_BLOCKS);
     for (int r = 0; r < rows->n; r++) {
-        for (int64_t j = 0; j < (blocks + 1) / 2; j++)
-            tile[sol_unit_chunk(&u, j / 8) + j % 8 * 16 + r] =
-                rows->data[r][j] & (2 * j + 1 < blocks ? 0xff : 0x0f);
-        for (int64_t b = 0; b < blocks; b++) {
-            uint8_t *chunk = tile + sol_unit_chunk(&u, b / CHUNK_BLOCKS);
-            uint16_t *word = (uint16_t *)(chunk + SLOT_BYTES) + r;
-            *word |= (uint16_t)((rows->signs[r][b / 8] >> b % 8 & 1) << (15 - b % CHUNK_BLOCKS));
-        }
+        for (int64_t i = 0; i < slots; i++)
+            tile[part_at(&u, i / 4) + i % 4 * TILE_ROWS + r] = rows->data[r][i];
+        for (int64_t i = 0; i < signs; i++)
+            tile[part_at(&u, i) + SLOT_BYTES + r] = rows->signs[r][i];
     }
     for (int64_t g = 0; g < s->n_groups; g++) {
         sol_f16 *scales = (sol_f16 *)(tile + sol_unit_scales(&u, g));
@@ -73,38 +79,46 @@ static void unpack(sol_dtype type, const sol_segments *s, const uint8_t *tile, i
     (void)type;
     const sol_unit u = unit_of(s);
     for (int64_t b = 0; b < s->cols / 4; b++) {
-        const uint8_t *chunk = tile + sol_unit_chunk(&u, b / CHUNK_BLOCKS);
-        int64_t k = b % CHUNK_BLOCKS;
-        int sign = ((const uint16_t *)(chunk + SLOT_BYTES))[r] >> (15 - k) & 1;
-        memcpy(q + 4 * b, sol_code_levels[sign << 4 | (chunk[k / 2 * 16 + r] >> 4 * (k & 1) & 15)],
-               4);
+        const uint8_t *part = tile + part_at(&u, b / PART_BLOCKS);
+        int64_t k = b % PART_BLOCKS;
+        int sign = part[SLOT_BYTES + r] >> k & 1,
+            slot = part[k / 2 * TILE_ROWS + r] >> 4 * (k & 1) & 15;
+        memcpy(q + 4 * b, sol_code_levels[sign << 4 | slot], 4);
     }
     for (int64_t g = 0; g < s->n_groups; g++)
         scales[g] = ((const sol_f16 *)(tile + sol_unit_scales(&u, g)))[r];
 }
 
-/* Slots of block k of a chunk, a byte a row. */
-static inline uint8x16_t slots_at(const uint8_t *chunk, int64_t k)
+/* Slots of block k of a part, a byte a row. */
+ALWAYS_INLINE uint8x16_t slots_at(const uint8_t *part, int64_t k)
 {
-    uint8x16_t both = vld1q_u8(chunk + k / 2 * 16);
+    uint8x16_t both = vld1q_u8(part + k / 2 * TILE_ROWS);
     return k & 1 ? vshrq_n_u8(both, 4) : vandq_u8(both, vdupq_n_u8(15));
 }
 
-/* Sign masks of block k: words 0 or -1 for rows 0-7 and 8-15. */
-static inline void signs_at(const uint8_t *chunk, int64_t k, int16x8_t minus[2])
+/* A byte a row: -1 where block k of a part has the sign -, else 0. */
+ALWAYS_INLINE int8x16_t minus_at(const uint8_t *part, int64_t k)
 {
-    const int16_t *words = (const int16_t *)(chunk + SLOT_BYTES);
-    int16x8_t shift = vdupq_n_s16((int16_t)k);
-    minus[0] = vshrq_n_s16(vshlq_s16(vld1q_s16(words), shift), 15);
-    minus[1] = vshrq_n_s16(vshlq_s16(vld1q_s16(words + 8), shift), 15);
+    uint8x16_t signs = vld1q_u8(part + SLOT_BYTES);
+    return vreinterpretq_s8_u8(vtstq_u8(signs, vdupq_n_u8((uint8_t)(1 << k))));
 }
 
 /* ---- tables: one token ---- */
 
-/* Sums of the 16 slots with sign + for one block: 16 low bytes, 16 high bytes. */
+/* Sums of the 16 slots with sign + for one block, each HIGH_WEIGHT * high + low. */
+enum { HIGH_WEIGHT = 31 };
 typedef struct slot_sums {
-    uint8_t low[16], high[16];
+    int8_t low[16], high[16];
 } slot_sums;
+
+/* low + HIGH_WEIGHT * high = sum, in bytes: high is sum / 31 to nearest, never halfway between two,
+ * as 31 is odd. */
+ALWAYS_INLINE void split_sums(int16x8_t sum, int8x8_t *low, int8x8_t *high)
+{
+    int16x8_t h = vqrdmulhq_n_s16(sum, (32768 + HIGH_WEIGHT / 2) / HIGH_WEIGHT);
+    *low = vmovn_s16(vmlsq_n_s16(sum, h, HIGH_WEIGHT));
+    *high = vmovn_s16(h);
+}
 
 static void build_tables(const int8_t *q, int64_t blocks, slot_sums *table)
 {
@@ -121,23 +135,56 @@ static void build_tables(const int8_t *q, int64_t blocks, slot_sums *table)
             first = vmlal_s8(first, vget_low_s8(w[p]), x);
             second = vmlal_s8(second, vget_high_s8(w[p]), x);
         }
-        uint8x16_t a = vreinterpretq_u8_s16(first), c = vreinterpretq_u8_s16(second);
-        vst1q_u8(table[b].low, vuzp1q_u8(a, c));
-        vst1q_u8(table[b].high, vuzp2q_u8(a, c));
+        int8x8_t low[2], high[2];
+        split_sums(first, &low[0], &high[0]);
+        split_sums(second, &low[1], &high[1]);
+        vst1q_s8(table[b].low, vcombine_s8(low[0], low[1]));
+        vst1q_s8(table[b].high, vcombine_s8(high[0], high[1]));
     }
 }
 
-/* acc[0..1] += signed sums of block k of a chunk for 16 rows. */
-static inline void look_up(const uint8_t *chunk, int64_t k, const slot_sums *sums, int16x8_t acc[2])
+/* Sums of bytes of up to PART_BLOCKS blocks for 16 rows. Those of blocks with sign - are added as
+ * their complement, which is one too low; `minus` counts these ones. */
+typedef struct byte_sums {
+    int8x16_t low, high, minus;
+} byte_sums;
+
+ALWAYS_INLINE void look_up(const slot_sums *table, const uint8_t *part, int64_t k, byte_sums *sums)
 {
-    uint8x16_t slots = slots_at(chunk, k);
-    uint8x16_t low = vqtbl1q_u8(vld1q_u8(sums->low), slots),
-               high = vqtbl1q_u8(vld1q_u8(sums->high), slots);
-    int16x8_t minus[2], a = vreinterpretq_s16_u8(vzip1q_u8(low, high)),
-                        b = vreinterpretq_s16_u8(vzip2q_u8(low, high));
-    signs_at(chunk, k, minus);
-    acc[0] = vaddq_s16(acc[0], vsubq_s16(veorq_s16(a, minus[0]), minus[0]));
-    acc[1] = vaddq_s16(acc[1], vsubq_s16(veorq_s16(b, minus[1]), minus[1]));
+    uint8x16_t slots = slots_at(part, k);
+    int8x16_t minus = minus_at(part, k), low = vqtbl1q_s8(vld1q_s8(table->low), slots),
+              high = vqtbl1q_s8(vld1q_s8(table->high), slots);
+    sums->low = vaddq_s8(sums->low, veorq_s8(low, minus));
+    sums->high = vaddq_s8(sums->high, veorq_s8(high, minus));
+    sums->minus = vsubq_s8(sums->minus, minus);
+}
+
+/* acc[0] (rows 0-7) and acc[1] (8-15) += the sums. */
+ALWAYS_INLINE void join_bytes(byte_sums sums, int16x8_t acc[2])
+{
+    const int8x16_t weight = vdupq_n_s8(HIGH_WEIGHT);
+    int8x16_t low = vaddq_s8(sums.low, sums.minus), high = vaddq_s8(sums.high, sums.minus);
+    acc[0] = vmlal_s8(vaddw_s8(acc[0], vget_low_s8(low)), vget_low_s8(high), vget_low_s8(weight));
+    acc[1] = vmlal_high_s8(vaddw_high_s8(acc[1], low), high, weight);
+}
+
+ALWAYS_INLINE void look_up_part(const uint8_t *part, const slot_sums *table, int16x8_t acc[2])
+{
+    byte_sums sums = {vdupq_n_s8(0), vdupq_n_s8(0), vdupq_n_s8(0)};
+#pragma GCC unroll 8
+    for (int k = 0; k < PART_BLOCKS; k++) look_up(table + k, part, k, &sums);
+    join_bytes(sums, acc);
+}
+
+/* The sums of `blocks` blocks of a unit from block k on, which begin or end inside a part. */
+static void look_up_blocks(const uint8_t *unit, int64_t k, int64_t blocks, const slot_sums *table,
+                           int16x8_t acc[2])
+{
+    for (int64_t end = k + blocks; k < end; k++, table++) {
+        byte_sums sums = {vdupq_n_s8(0), vdupq_n_s8(0), vdupq_n_s8(0)};
+        look_up(table, unit + k / PART_BLOCKS * PART_BYTES, k % PART_BLOCKS, &sums);
+        join_bytes(sums, acc);
+    }
 }
 
 static inline float32x4_t load_scales(const sol_f16 *p)
@@ -150,16 +197,21 @@ static void store_rows(float *y, int64_t r, int64_t rows, const float32x4_t v[4]
     memcpy(y + r, v, (size_t)sol_min_i64(TILE_ROWS, rows - r) * sizeof *y);
 }
 
-/* u += the segments of one scale group, `at` columns behind the start of its unit. */
-static inline void look_up_group(const sol_segments *s, const uint8_t *unit, int64_t at,
-                                 const slot_sums *table, const float *d, float32x4_t u[4])
+/* u += the segments of one scale group, `at` columns behind the start of its unit. `padded`: its
+ * last segment may run on, up to a whole part. */
+ALWAYS_INLINE void look_up_group(const sol_segments *s, const uint8_t *unit, int64_t at,
+                                 bool padded, const slot_sums *table, const float *d,
+                                 float32x4_t u[4])
 {
     for (int64_t begin = 0; begin < s->group; begin += SOL_TERNARY_BLOCK, d++) {
-        int64_t k = (at + begin) / 4,
-                end = k + sol_min_i64(SOL_TERNARY_BLOCK, s->group - begin) / 4;
+        int64_t k = (at + begin) / 4, blocks = sol_min_i64(SOL_TERNARY_BLOCK, s->group - begin) / 4;
+        bool whole = k % PART_BLOCKS == 0 && (padded || blocks % PART_BLOCKS == 0);
         int16x8_t acc[2] = {vdupq_n_s16(0), vdupq_n_s16(0)};
-        for (; k < end; k++, table++)
-            look_up(unit + k / CHUNK_BLOCKS * CHUNK_BYTES, k % CHUNK_BLOCKS, table, acc);
+        if (whole)
+            for (int64_t i = 0; i < blocks; i += PART_BLOCKS)
+                look_up_part(unit + (k + i) / PART_BLOCKS * PART_BYTES, table + begin / 4 + i, acc);
+        else
+            look_up_blocks(unit, k, blocks, table + begin / 4, acc);
         float32x4_t scale = vdupq_n_f32(*d);
         for (int j = 0; j < 2; j++) {
             u[2 * j] = vfmaq_f32(u[2 * j], scale, vcvtq_f32_s32(vmovl_s16(vget_low_s16(acc[j]))));
@@ -179,7 +231,7 @@ static void look_up_tile(const sol_segments *s, const sol_unit *unit, const uint
         for (int64_t end = sol_min_i64(g + unit->groups, s->n_groups), at = 0; g < end;
              g++, at += s->group, scales += TILE_ROWS) {
             float32x4_t u[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
-            look_up_group(s, tile, at, table, d, u);
+            look_up_group(s, tile, at, g == s->n_groups - 1, table, d, u);
             for (int j = 0; j < 4; j++) y[j] = vfmaq_f32(y[j], load_scales(scales + 4 * j), u[j]);
             table += s->group / 4;
             d += s->segs_per_group;
@@ -220,13 +272,11 @@ static void decode_segment(const uint8_t *chunk, int64_t b, int64_t blocks, int8
         lane[p] = vld1q_s8(bytes[p]);
     }
     for (int64_t i = 0; i < blocks; i++) {
-        int64_t k = b % CHUNK_BLOCKS + i;
-        const uint8_t *at = chunk + k / CHUNK_BLOCKS * CHUNK_BYTES;
-        int16x8_t minus[2];
+        int64_t k = b % (CHUNK_PARTS * PART_BLOCKS) + i;
+        const uint8_t *part = chunk + k / PART_BLOCKS * PART_BYTES;
+        uint8x16_t slots = slots_at(part, k % PART_BLOCKS);
+        int8x16_t m = minus_at(part, k % PART_BLOCKS);
         int8x16x4_t t;
-        uint8x16_t slots = slots_at(at, k % CHUNK_BLOCKS);
-        signs_at(at, k % CHUNK_BLOCKS, minus);
-        int8x16_t m = vcombine_s8(vmovn_s16(minus[0]), vmovn_s16(minus[1]));
         for (int p = 0; p < 4; p++) t.val[p] = vsubq_s8(veorq_s8(vqtbl1q_s8(lane[p], slots), m), m);
         vst4q_s8((int8_t *)w[i], t);
     }
