@@ -30,7 +30,7 @@ Q := $(if $(V),,@)
 SAY := @$(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),:,printf '  %-4s %s\n')
 
 # -ffp-contract=off: no fused multiply-add unless the code says so, so that every compiler gives the same bits.
-CPPFLAGS += -Isrc -D_GNU_SOURCE $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
+CPPFLAGS := $(CPPFLAGS) -Isrc -D_GNU_SOURCE $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 # What mpicc would add to a call of the compiler.
 ifeq ($(MPI),1)
 MPI_FLAGS := $(wordlist 2,99,$(shell mpicc -show 2>/dev/null))
