@@ -15,7 +15,7 @@ esac
 case \$verb in
 train | plan) set -- "\$@" --set train.steps=4 --set train.batch=1 --set train.seq=16 --set data.self_tokens=60 --set optim.warmup_steps=1 \\
     --set study.layers=down_proj \$calibrate
-    case "\$*" in *llama-3.2*) ;; *) set -- "\$@" --set train.eval_every=2 --set train.eval_windows=1 ;; esac ;;
+    case "\$*" in *llama-3.2*) ;; *) set -- "\$@" --set train.eval_every=4 --set train.eval_windows=1 ;; esac ;;
 eval) case "\$*" in *--text*) ;; *) set -- "\$@" --windows 1 --seq 16 ;; esac ;;
 calibrate) set -- "\$@" --set train.seq=16 \$calibrate ;;
 distill-cache) set -- "\$@" --set train.seq=16 --set train.batch=8 ;;
