@@ -84,20 +84,22 @@ START_TEST(dot_matches_double_in_every_shape)
 }
 END_TEST
 
+/* Shapes beyond what a kernel takes at once: of rows, outputs and columns. */
 START_TEST(dot_bits_do_not_depend_on_the_call)
 {
+    enum { ROWS = 7, OUTS = 62, K = 1555 };
     set_ops t[SOL_TEST_SETS];
     int n = sets(t);
-    float *x = normals(MAX_ROWS * MAX_K, 3), *w = normals(MAX_OUTS * MAX_K, 4);
+    float *x = normals(ROWS * K, 3), *w = normals(OUTS * K, 4);
     for (int i = 0; i < n; i++) {
-        float all[MAX_ROWS * MAX_OUTS], one;
-        t[i].f.dot[SOL_F32](w, MAX_K, MAX_OUTS, x, MAX_K, MAX_ROWS, MAX_K, all, MAX_OUTS);
-        for (int r = 0; r < MAX_ROWS; r++)
-            for (int o = 0; o < MAX_OUTS; o++) {
-                t[i].f.dot[SOL_F32](w + o * MAX_K, MAX_K, 1, x + r * MAX_K, MAX_K, 1, MAX_K, &one,
-                                    1);
-                ck_assert_mem_eq(&one, &all[r * MAX_OUTS + o], sizeof one);
-            }
+        float all[ROWS * OUTS], one[ROWS * OUTS];
+        for (int r = 0; r < ROWS; r++)
+            for (int o = 0; o < OUTS; o++)
+                t[i].f.dot[SOL_F32](w + o * K, K, 1, x + r * K, K, 1, K, &one[r * OUTS + o], 1);
+        for (int rows = 1; rows <= ROWS; rows++) {
+            t[i].f.dot[SOL_F32](w, K, OUTS, x, K, rows, K, all, OUTS);
+            ck_assert_mem_eq(one, all, sizeof(float) * (size_t)(rows * OUTS));
+        }
     }
     sol_free(x);
     sol_free(w);

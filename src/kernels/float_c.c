@@ -3,7 +3,6 @@
 #include <stdint.h>
 
 #define VW 4
-#define DOT_ROWS 1
 #define DOT_OUTS 2
 #define ATTEND_REGISTERS 8
 #define FMA(a, b, c) ((a) * (b) + (c))

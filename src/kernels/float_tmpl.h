@@ -3,7 +3,7 @@
  *   VW                 floats a vector (4, 8, 16)
  *   FMA(a, b, c)       a * b + c on vectors
  *   LOAD_F16(p)        a vector from VW float16 at p
- *   DOT_ROWS DOT_OUTS  accumulators of 16 lanes that fit the registers
+ *   DOT_OUTS           outputs whose products with DOT_ROWS rows fit the registers, a vector each
  *   IN_REGISTER(v)     nothing, or keeps gcc from reading vector v from memory each time it is used
  *   ATTEND_REGISTERS   registers of attention: accumulators and a factor of each head
  *   FLOAT_OPS_NAME     name of the exported function */
@@ -17,6 +17,9 @@
 enum {
     LANES = 16,
     NV = LANES / VW,
+    DOT_ROWS = 4,
+    DOT_RUN = 768,
+    DOT_BLOCK = 60,
     ATTEND_RUN = 64,
     ATTEND_HEADS = 4,
     ATTEND_QUERIES = 24,
@@ -121,67 +124,159 @@ ALWAYS_INLINE vf vexp(vf x)
 
 typedef vf (*load_fn)(const void *);
 
-/* R rows of x by O rows of w. The loads are inlined: `load` and `size` are constants in every
- * caller. */
-ALWAYS_INLINE void dot_tile(load_fn load, size_t size, int R, int O, const uint8_t *w, int64_t ldw,
-                            const float *x, int64_t ldx, int64_t k, float *y, int64_t ldy)
+/* Vector v of 16 lanes, of which n elements are at p; the others are 0. */
+ALWAYS_INLINE vf load_tail(load_fn load, size_t size, const void *p, int64_t n, int v)
 {
-    vf acc[DOT_ROWS][DOT_OUTS][NV];
-    for (int r = 0; r < R; r++)
-        for (int o = 0; o < O; o++)
-            for (int v = 0; v < NV; v++) acc[r][o][v] = splat(0.0f);
+    uint8_t lanes[LANES * 4] = {0};
+    memcpy(lanes, p, (size_t)n * size);
+    return load(lanes + (size_t)(v * VW) * size);
+}
+
+/* One row of x by O rows of w. The loads are inlined: `load` and `size` are constants in every
+ * caller. */
+ALWAYS_INLINE void dot_row_tile(load_fn load, size_t size, int O, const uint8_t *w, int64_t ldw,
+                                const float *x, int64_t k, float *y)
+{
+    vf acc[DOT_OUTS][NV];
     int64_t i = 0;
+    for (int o = 0; o < O; o++)
+        for (int v = 0; v < NV; v++) acc[o][v] = splat(0.0f);
     for (; i + LANES <= k; i += LANES)
         for (int v = 0; v < NV; v++) {
-            vf b[DOT_OUTS];
+            vf a = load_f32(x + i + v * VW);
+            for (int o = 0; o < O; o++)
+                acc[o][v] = FMA(a, load(w + (size_t)(o * ldw + i + v * VW) * size), acc[o][v]);
+        }
+    if (i < k)
+        for (int v = 0; v < NV; v++) {
+            vf a = load_tail(load_f32, 4, x + i, k - i, v);
             for (int o = 0; o < O; o++) {
-                b[o] = load(w + (size_t)(o * ldw + i + v * VW) * size);
-                IN_REGISTER(b[o]);
-            }
-            for (int r = 0; r < R; r++) {
-                vf a = load_f32(x + r * ldx + i + v * VW);
-                for (int o = 0; o < O; o++) acc[r][o][v] = FMA(a, b[o], acc[r][o][v]);
+                vf b = load_tail(load, size, w + (size_t)(o * ldw + i) * size, k - i, v);
+                acc[o][v] = FMA(a, b, acc[o][v]);
             }
         }
-    if (i < k) { /* the tail, padded with zeros */
-        uint8_t wt[LANES * 4];
-        float xt[LANES];
-        for (int o = 0; o < O; o++)
-            for (int r = 0; r < R; r++) {
-                memset(wt, 0, sizeof wt);
-                memset(xt, 0, sizeof xt);
-                memcpy(wt, w + (size_t)(o * ldw + i) * size, (size_t)(k - i) * size);
-                memcpy(xt, x + r * ldx + i, (size_t)(k - i) * 4);
-                for (int v = 0; v < NV; v++)
-                    acc[r][o][v] = FMA(load_f32(xt + v * VW), load(wt + (size_t)(v * VW) * size),
-                                       acc[r][o][v]);
+    for (int o = 0; o < O; o++) y[o] = add_lanes(acc[o]);
+}
+
+ALWAYS_INLINE void dot_row(load_fn load, size_t size, const uint8_t *w, int64_t ldw, int64_t outs,
+                           const float *x, int64_t k, float *y)
+{
+    int64_t o = 0;
+    for (; o + DOT_OUTS <= outs; o += DOT_OUTS)
+        dot_row_tile(load, size, DOT_OUTS, w + (size_t)(o * ldw) * size, ldw, x, k, y + o);
+    for (; o < outs; o++)
+        dot_row_tile(load, size, 1, w + (size_t)(o * ldw) * size, ldw, x, k, y + o);
+}
+
+/* Columns of a product of several rows, few enough that those of x stay in the first cache. */
+typedef struct dot_run {
+    vf x[NV * (DOT_RUN / LANES) * DOT_ROWS]; /* [NV, ceil(k / 16), rows] */
+    int64_t k;
+    bool first, last;
+    vf sum[DOT_BLOCK][DOT_ROWS][NV]; /* of the runs before this one */
+} dot_run;
+
+ALWAYS_INLINE void pack_run(dot_run *run, int R, const float *x, int64_t ldx)
+{
+    vf *to = run->x;
+    for (int v = 0; v < NV; v++) {
+        int64_t i = 0;
+        for (; i + LANES <= run->k; i += LANES)
+            for (int r = 0; r < R; r++) *to++ = load_f32(x + r * ldx + i + v * VW);
+        if (i < run->k)
+            for (int r = 0; r < R; r++)
+                *to++ = load_tail(load_f32, 4, x + r * ldx + i, run->k - i, v);
+    }
+}
+
+/* acc[r][o] += x[r] b[o] */
+ALWAYS_INLINE void dot_step(int R, int O, const vf *x, const vf *b, vf acc[DOT_ROWS][DOT_OUTS])
+{
+    for (int r = 0; r < R; r++)
+        for (int o = 0; o < O; o++) acc[r][o] = FMA(x[r], b[o], acc[r][o]);
+}
+
+/* R rows of x by O rows of w, whose sums of earlier runs are in sum[O]. Each vector of the lanes
+ * has its turn, so that a register holds one for each of R * O outputs. Beside it a share of the
+ * next rows of w is called for, which may come from memory. */
+ALWAYS_INLINE void dot_tile(load_fn load, size_t size, int R, int O, const uint8_t *w, int64_t ldw,
+                            const dot_run *run, vf sum[][DOT_ROWS][NV], float *y, int64_t ldy)
+{
+    const vf *x = run->x;
+    vf part[DOT_ROWS][DOT_OUTS][NV];
+    for (int v = 0; v < NV; v++) {
+        vf acc[DOT_ROWS][DOT_OUTS];
+        const uint8_t *wv = w + (size_t)(v * VW) * size, *next = w + (size_t)((O + v) * ldw) * size;
+        int64_t i = 0;
+        for (int r = 0; r < R; r++)
+            for (int o = 0; o < O; o++) acc[r][o] = run->first ? splat(0.0f) : sum[o][r][v];
+        for (; i + LANES <= run->k; i += LANES, x += R) {
+            vf b[DOT_OUTS];
+            for (int o = 0; o < O; o += NV) __builtin_prefetch(next + (size_t)(o * ldw + i) * size);
+            for (int o = 0; o < O; o++) {
+                b[o] = load(wv + (size_t)(o * ldw + i) * size);
+                IN_REGISTER(b[o]);
             }
+            dot_step(R, O, x, b, acc);
+        }
+        if (i < run->k) {
+            vf b[DOT_OUTS];
+            for (int o = 0; o < O; o++)
+                b[o] = load_tail(load, size, w + (size_t)(o * ldw + i) * size, run->k - i, v);
+            dot_step(R, O, x, b, acc);
+            x += R;
+        }
+        for (int r = 0; r < R; r++)
+            for (int o = 0; o < O; o++) part[r][o][v] = acc[r][o];
     }
     for (int r = 0; r < R; r++)
-        for (int o = 0; o < O; o++) y[r * ldy + o] = add_lanes(acc[r][o]);
+        for (int o = 0; o < O; o++)
+            if (run->last)
+                y[r * ldy + o] = add_lanes(part[r][o]);
+            else
+                memcpy(sum[o][r], part[r][o], sizeof sum[o][r]);
+}
+
+/* R rows of x by at most DOT_BLOCK rows of w. */
+ALWAYS_INLINE void dot_rows(load_fn load, size_t size, int R, const uint8_t *w, int64_t ldw,
+                            int64_t outs, const float *x, int64_t ldx, int64_t k, float *y,
+                            int64_t ldy)
+{
+    dot_run run;
+    for (int64_t i = 0; i < k; i += run.k) {
+        const uint8_t *wi = w + (size_t)i * size;
+        int64_t o = 0;
+        run.k = k - i < DOT_RUN ? k - i : DOT_RUN;
+        run.first = i == 0;
+        run.last = i + run.k == k;
+        pack_run(&run, R, x + i, ldx);
+        for (; o + DOT_OUTS <= outs; o += DOT_OUTS)
+            dot_tile(load, size, R, DOT_OUTS, wi + (size_t)(o * ldw) * size, ldw, &run, run.sum + o,
+                     y + o, ldy);
+        for (; o < outs; o++)
+            dot_tile(load, size, R, 1, wi + (size_t)(o * ldw) * size, ldw, &run, run.sum + o, y + o,
+                     ldy);
+    }
 }
 
 ALWAYS_INLINE void dot_any(load_fn load, size_t size, const void *weights, int64_t ldw,
                            int64_t outs, const float *x, int64_t ldx, int64_t rows, int64_t k,
                            float *y, int64_t ldy)
 {
-    const uint8_t *w = weights;
-    for (int64_t o = 0; o < outs;) {
-        const uint8_t *wo = w + (size_t)(o * ldw) * size;
-        bool whole = o + DOT_OUTS <= outs;
-        int64_t r = 0;
-        if (whole)
-            for (; r + DOT_ROWS <= rows; r += DOT_ROWS)
-                dot_tile(load, size, DOT_ROWS, DOT_OUTS, wo, ldw, x + r * ldx, ldx, k,
-                         y + r * ldy + o, ldy);
-        for (; r < rows; r++) {
-            if (whole)
-                dot_tile(load, size, 1, DOT_OUTS, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o,
-                         ldy);
-            else
-                dot_tile(load, size, 1, 1, wo, ldw, x + r * ldx, ldx, k, y + r * ldy + o, ldy);
-        }
-        o += whole ? DOT_OUTS : 1;
+    if (rows == 1) {
+        dot_row(load, size, weights, ldw, outs, x, k, y);
+        return;
+    }
+    for (int64_t o = 0; o < outs; o += DOT_BLOCK) {
+        const uint8_t *w = (const uint8_t *)weights + (size_t)(o * ldw) * size;
+        int64_t n = outs - o < DOT_BLOCK ? outs - o : DOT_BLOCK, r = 0;
+        for (; r + DOT_ROWS <= rows; r += DOT_ROWS)
+            dot_rows(load, size, DOT_ROWS, w, ldw, n, x + r * ldx, ldx, k, y + r * ldy + o, ldy);
+        const float *xr = x + r * ldx;
+        float *yr = y + r * ldy + o;
+        if (rows - r == 3) dot_rows(load, size, 3, w, ldw, n, xr, ldx, k, yr, ldy);
+        if (rows - r == 2) dot_rows(load, size, 2, w, ldw, n, xr, ldx, k, yr, ldy);
+        if (rows - r == 1) dot_row(load, size, w, ldw, n, xr, k, yr);
     }
 }
 

@@ -202,9 +202,10 @@ size_t sol_matrix_bytes(const sol_matrix *m)
 
 /* ---- workspace ---- */
 
-/* A tile of a product in float: outputs, which kernels take 2, 3 or 5 at a time, and tokens. Rows
- * that are decoded first are fewer, so that they stay in a cache. */
-enum { FLOAT_ROWS = 60, DECODED_ROWS = 15, FLOAT_TOKENS = 64 };
+/* A tile of a product in float: outputs, which kernels take 2, 3 or 5 at a time, and tokens. */
+enum { FLOAT_ROWS = 60, FLOAT_TOKENS = 64 };
+/* Wide rows that are decoded first are fewer, so that they stay in a cache of so many floats. */
+enum { DECODED_ROWS = 15, DECODED_FLOATS = 65536 };
 /* From so many tokens on rows in bf16 are cast once, not for every few tokens again. */
 enum { CAST_TOKENS = 8 };
 
@@ -212,8 +213,15 @@ enum { CAST_TOKENS = 8 };
 typedef struct row_scratch {
     int8_t *q;       /* [cols] */
     sol_f16 *scales; /* [n_groups] */
-    float *w;        /* [DECODED_ROWS, cols] */
+    float *w;        /* [decoded_rows, cols] */
 } row_scratch;
+
+/* DECODED_ROWS or a multiple of it, at most FLOAT_ROWS. */
+static int64_t decoded_rows(const sol_segments *s)
+{
+    int64_t fit = DECODED_FLOATS / s->cols_pad / DECODED_ROWS * DECODED_ROWS;
+    return sol_max_i64(DECODED_ROWS, sol_min_i64(fit, FLOAT_ROWS));
+}
 
 static row_scratch row_scratch_at(const sol_segments *s, void *at)
 {
@@ -225,7 +233,7 @@ static row_scratch row_scratch_at(const sol_segments *s, void *at)
 static size_t row_scratch_bytes(const sol_segments *s)
 {
     return (size_t)(s->cols_pad + sol_round_up(2 * s->n_groups, 64) +
-                    4 * DECODED_ROWS * s->cols_pad);
+                    4 * decoded_rows(s) * s->cols_pad);
 }
 
 /* Where everything lies in the caller's scratch. */
@@ -432,7 +440,7 @@ static void cast_rows(const product *p, const float_tile *t, const uint16_t *w, 
     int64_t cols = p->m->seg.cols, n;
     float *cast = row_scratch_at(&p->m->seg, p->threads + (size_t)thread * p->per_thread).w;
     for (int64_t r = 0; r < n_rows; r += n) {
-        n = sol_min_i64(n_rows - r, DECODED_ROWS);
+        n = sol_min_i64(n_rows - r, decoded_rows(&p->m->seg));
         k->elementwise.from_bf16(w + r * cols, n * cols, cast);
         k->float_ops.dot[SOL_F32](cast, cols, n, t->x, cols, t->n, cols, y + r, p->ldy);
     }
@@ -459,7 +467,7 @@ static void borrowed_float_tile(const product *p, const float_tile *t, int threa
 
 static int64_t float_tile_rows(const sol_matrix *m)
 {
-    return m->ops ? DECODED_ROWS : FLOAT_ROWS;
+    return m->ops ? decoded_rows(&m->seg) : FLOAT_ROWS;
 }
 
 static void float_tile_run(void *arg, int64_t tile, int thread)

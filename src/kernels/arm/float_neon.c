@@ -5,8 +5,7 @@
 #include "kernels/arm/kernels_arm.h"
 
 #define VW 4
-#define DOT_ROWS 2
-#define DOT_OUTS 2
+#define DOT_OUTS 5
 #define ATTEND_REGISTERS 30
 #define FMA(a, b, c) ((vf)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
 #define LOAD_F16(p) ((vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16((const uint16_t *)(p)))))

@@ -5,7 +5,6 @@
 #include "kernels/x86/kernels_x86.h"
 
 #define VW 8
-#define DOT_ROWS 2
 #define DOT_OUTS 3
 #define ATTEND_REGISTERS 15
 #define FMA(a, b, c) ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))

@@ -5,7 +5,6 @@
 #include "kernels/x86/kernels_x86.h"
 
 #define VW 16
-#define DOT_ROWS 4
 #define DOT_OUTS 5
 #define ATTEND_REGISTERS 20
 #define FMA(a, b, c) ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
