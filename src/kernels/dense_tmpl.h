@@ -291,10 +291,16 @@ ALWAYS_INLINE void product_of(sol_dtype type, const sol_tile_call *call, int64_t
 {
     for (int64_t tile = first; tile < last; tile++) {
         int64_t t = 0, n = call->acts->n;
-        if (TOKENS_AT_ONCE == 8)
-            for (; t + 8 <= n; t += 8) some_tokens(type, 8, call, tile, t);
-        for (; t + 4 <= n; t += 4) some_tokens(type, 4, call, tile, t);
-        for (; t + 2 <= n; t += 2) some_tokens(type, 2, call, tile, t);
+        for (; t + TOKENS_AT_ONCE <= n; t += TOKENS_AT_ONCE)
+            some_tokens(type, TOKENS_AT_ONCE, call, tile, t);
+        if (TOKENS_AT_ONCE > 4 && t + 4 <= n) {
+            some_tokens(type, 4, call, tile, t);
+            t += 4;
+        }
+        if (t + 2 <= n) {
+            some_tokens(type, 2, call, tile, t);
+            t += 2;
+        }
         if (t < n) some_tokens(type, 1, call, tile, t);
     }
 }
