@@ -267,10 +267,29 @@ typedef struct opened {
     int n_tasks;
 } opened;
 
-/* What is trained on, a line a file; what the run samples from the model itself is not there yet.
- */
+/* Text from the model itself, of which the run samples so much before its first step, and the files
+ * beside it. */
+static void print_sampled(const sol_config *c)
+{
+    const sol_sources *files = c->data.train;
+    double sum = c->data.self_weight;
+    char count[32];
+    sol_count_text((double)c->data.self_tokens, count);
+    if (!files) {
+        printf("data         from the model itself: %s tokens\n", count);
+        return;
+    }
+    for (int i = 0; i < files->n; i++) sum += files->row[i].weight;
+    printf("data         %.3g %% from the model itself: %s tokens\n",
+           100 * c->data.self_weight / sum, count);
+    for (int i = 0; i < files->n; i++)
+        printf("             %.3g %% %s\n", 100 * files->row[i].weight / sum, files->row[i].path);
+}
+
+/* What is trained on, a line a file. */
 static sol_status print_data(const opened *j, sol_err *err)
 {
+    if (j->config->data.source == SOL_DATA_SELF) print_sampled(j->config);
     for (int i = 0; i < j->train.n; i++) {
         sol_text line = {0};
         sol_status st = sol_job_data_describe(j->config, &j->train, &j->batcher, i, &line, err);

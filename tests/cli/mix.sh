@@ -49,6 +49,8 @@ own() { # VERB DATA...
 }
 expect 2 "data.train': $dir/other.h5: was made with another tokenizer" own plan "$dir/other.h5"
 expect 0 "" own plan "$dir/c.txt"
+grep -q '^data         75 % from the model itself: 200 tokens$' "$dir/out" && grep -q "^             25 % $dir/c.txt$" "$dir/out" ||
+    fail "plan does not show the sampled text: $(cat "$dir/out")"
 expect 0 "data 75 % from the model itself: " own train "$dir/c.txt"
 expect 0 "" "$SOLERA" export "$dir/own" -o "$dir/own.h5"
 grep -q '^- train: sampled from the base model 3.0, c.txt 1.0$' "$dir/own.h5.md" || fail "the card: $(grep train: "$dir/own.h5.md")"
