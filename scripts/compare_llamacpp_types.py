@@ -3,9 +3,9 @@
 
     (cd build && npm pack @node-llama-cpp/linux-x64@3.22.1 && tar xzf node-llama-cpp-linux-x64-3.22.1.tgz)
     build/release/solera export models/smollm2.h5 -o build/f16.gguf --type f16
-    scripts/compare_llamacpp_types.py --lib build/package/bins/linux-x64 --gguf build/f16.gguf --data models/valid.h5 --text wiki.txt
+    scripts/compare_llamacpp_types.py --lib build/package/bins/linux-x64 --gguf build/f16.gguf --text wiki.txt
 
-Prints one row a type: bytes of the file, loss on the first 40 windows of 256 tokens of --data, perplexity of --text in windows of 512. llama.cpp
+Prints one row a type: size of the file, loss and perplexity of --text in windows of 512. llama.cpp
 falls back to types of 4 and more bits where a row is no multiple of 256 weights; the last column says which types the file holds in truth.
 The types that need an importance matrix (IQ1, IQ2) are left out. --package: a packed model of solera's, measured alike as the last row.
 Python's standard library is enough. Not a test: a third-party program, run by hand.
@@ -52,10 +52,8 @@ def run(o, *arguments):
 
 
 def evaluate(o, model):
-    same = ["--json", "-t", str(o.threads)]
-    loss = json.loads(run(o, "eval", model, "--data", o.data, "--seq", "256", "--windows", "40", "--documents", "apart", *same))
-    text = json.loads(run(o, "eval", model, "--text", o.text, "--context", "512", *same))
-    return loss["loss"], text["ppl"]
+    r = json.loads(run(o, "eval", model, "--text", o.text, "--context", "512", "--json", "-t", str(o.threads)))
+    return r["loss"], r["ppl"]
 
 
 def main():
@@ -63,7 +61,6 @@ def main():
     a.add_argument("--lib", required=True, metavar="DIR", help="folder with libllama.so and libggml*.so")
     a.add_argument("--solera", default="build/release/solera")
     a.add_argument("--gguf", required=True, help="the model in F16")
-    a.add_argument("--data", required=True, help="dataset of `solera tokenize`")
     a.add_argument("--text", required=True)
     a.add_argument("--types", default="Q4_0,IQ4_XS,Q3_K_S,Q2_K,TQ1_0")
     a.add_argument("--package", help="a packed model of solera's")
@@ -79,7 +76,7 @@ def main():
             path, model = os.path.join(work, "q.gguf"), os.path.join(work, "q.h5")
             kinds = quantize(library, o.gguf, path, kind, o.threads)
             size = os.path.getsize(path)
-            run(o, "import", path, "-o", model, "--force")
+            run(o, "import", path, "-o", model, "--force", "-q")
             print("| {} | {:.1f} | {:.3f} | {:,.2f} | {} |".format(kind, size / 1e6, *evaluate(o, model), kinds), flush=True)
     if o.package:
         print("| {} | {:.1f} | {:.3f} | {:,.2f} | |".format(
