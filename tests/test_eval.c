@@ -247,6 +247,71 @@ START_TEST(own_text_depends_on_seed_and_document_alone)
 }
 END_TEST
 
+typedef struct kept_text {
+    sol_self_data last;
+    int64_t calls, stop; /* at the stop-th step of the watch */
+    int64_t steps;
+} kept_text;
+
+static sol_status keep_text(void *user, const sol_tokens *first, sol_err *e)
+{
+    kept_text *k = user;
+    ck_assert_int_gt(first->n, k->last.tokens.n);
+    sol_self_data_free(&k->last);
+    size_t n_offsets = (size_t)first->n_docs + 1;
+    SOL_TRY(sol_alloc_array((void **)&k->last.ids16, (size_t)first->n, 2, e));
+    SOL_TRY(sol_alloc_array((void **)&k->last.doc_offsets, n_offsets, 8, e));
+    memcpy(k->last.ids16, first->data, (size_t)first->n * 2);
+    memcpy(k->last.doc_offsets, first->doc_offsets, n_offsets * 8);
+    k->last.tokens = *first;
+    k->last.tokens.data = k->last.ids16;
+    k->last.tokens.doc_offsets = k->last.doc_offsets;
+    k->calls++;
+    return SOL_OK;
+}
+
+static bool stops_there(void *user, int64_t done, int64_t total)
+{
+    kept_text *k = user;
+    (void)done;
+    (void)total;
+    return ++k->steps != k->stop;
+}
+
+/* Ended anywhere, and begun again with what was kept: the same text. */
+START_TEST(own_text_goes_on_from_what_was_kept)
+{
+    fixture f = make_net(2, NULL);
+    sol_self_opts o = {.n_tokens = 1500, .max_len = 40, .temperature = 1, .seed = 21};
+    sol_self_data whole, again;
+    ck_ok(sol_self_data_sample(f.net, &o, &whole, err));
+    static const int64_t stops[] = {1, 2, 17, 39, 60};
+    for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++) {
+        kept_text k = {.stop = stops[i]};
+        o.keep = keep_text;
+        o.watch = (sol_eval_watch){.fn = stops_there, .user = &k};
+        o.keep_user = &k;
+        o.done = NULL;
+        sol_status st = sol_self_data_sample(f.net, &o, &again, NULL);
+        ck_assert(st == SOL_ERR_INTERRUPTED || st == SOL_OK);
+        sol_self_data_free(&again);
+        ck_assert(stops[i] < 39 || k.calls > 0);
+        sol_self_opts on = o;
+        on.watch = (sol_eval_watch){0};
+        on.keep = NULL;
+        on.done = k.calls ? &k.last.tokens : NULL;
+        ck_ok(sol_self_data_sample(f.net, &on, &again, err));
+        ck_assert_int_eq(again.tokens.n, whole.tokens.n);
+        ck_assert_int_eq(again.tokens.n_docs, whole.tokens.n_docs);
+        ck_assert_mem_eq(again.ids16, whole.ids16, (size_t)whole.tokens.n * 2);
+        sol_self_data_free(&again);
+        sol_self_data_free(&k.last);
+    }
+    sol_self_data_free(&whole);
+    free_net(&f);
+}
+END_TEST
+
 /* The packed network on real text: no rounding of activations is the latent loss, rounding costs
  * little. */
 START_TEST(packed_loss_on_a_real_model)
@@ -308,4 +373,5 @@ SOL_TEST_MAIN("eval", tcase_add_test(tc, windows_give_the_training_graphs_loss);
               tcase_add_test(tc, threads_and_gathering_do_not_change_the_loss);
               tcase_add_test(tc, bad_data_is_refused);
               tcase_add_test(tc, own_text_depends_on_seed_and_document_alone);
+              tcase_add_test(tc, own_text_goes_on_from_what_was_kept);
               tcase_add_test(tc, packed_loss_on_a_real_model))

@@ -34,6 +34,7 @@ static const char *const own_files[SOL_RUN_DIR_FILES] = {"lock",
                                                          "tokens-train.h5",
                                                          "tokens-eval.h5",
                                                          "tokens-self.h5",
+                                                         "tokens-self-part.h5",
                                                          "tokens-calibrate.h5",
                                                          "calibrate.jsonl",
                                                          "events.out.tfevents.solera",
@@ -52,7 +53,7 @@ static const char *const own_files[SOL_RUN_DIR_FILES] = {"lock",
                                                          "tokens-train-14.h5",
                                                          "tokens-train-15.h5",
                                                          "tokens-train-16.h5"};
-_Static_assert(SOL_RUN_DIR_FILES == 11 + SOL_MIX_MAX - 1, "own_files: every file of data.train");
+_Static_assert(SOL_RUN_DIR_FILES == 12 + SOL_MIX_MAX - 1, "own_files: every file of data.train");
 
 /* Links count, wherever they lead. */
 static bool is_there(const char *path)
@@ -445,6 +446,11 @@ static void remove_made_dirs(const sol_run_dir *d)
         while (n > 0 && path[n - 1] != '/') n--;
         while (n > 1 && path[n - 1] == '/') n--;
     }
+}
+
+void sol_run_dir_keep(sol_run_dir *d)
+{
+    d->begun = true;
 }
 
 void sol_run_dir_close(sol_run_dir *d)

@@ -20,7 +20,7 @@
 #include "base/file.h"
 #include "base/text.h"
 
-enum { SOL_RUN_DIR_FILES = 26 }; /* a run makes beside ckpt/ */
+enum { SOL_RUN_DIR_FILES = 27 }; /* a run makes beside ckpt/ */
 
 typedef struct sol_run_dir {
     char path[SOL_PATH_MAX / 2];
@@ -49,7 +49,9 @@ sol_status sol_run_dir_claim(sol_run_dir *d, const char *config_yaml, sol_err *e
  * (*lost: there were less); removes what a killed process left half-written; writes config.yaml. */
 sol_status sol_run_dir_begin(sol_run_dir *d, const char *config_yaml, uint64_t bytes, uint64_t step,
                              bool *lost, sol_err *err);
-/* Without a begin removes what this process made. A failed open wants a close, too. */
+/* What is in the directory took long to make and a resume finds it: a close removes nothing. */
+void sol_run_dir_keep(sol_run_dir *d);
+/* Without a begin or keep removes what this process made. A failed open wants a close, too. */
 void sol_run_dir_close(sol_run_dir *d);
 
 /* "<path>/name" and "<path>/ckpt/step-NNNNNN.h5". */

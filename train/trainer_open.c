@@ -3,6 +3,7 @@
 #include "base/num.h"
 #include "calibrate.h"
 #include "job_norms.h"
+#include "job_self.h"
 #include "ranks.h"
 #include "speed.h"
 #include "trainer.h"
@@ -45,59 +46,6 @@ static sol_status first_then_others(open_fn fn, sol_trainer *t, opening *o, sol_
 
 /* ---- data ---- */
 
-static sol_status add_document(sol_dataset_writer *w, const sol_tokens *data, int64_t d,
-                               int32_t **ids, size_t *capacity, sol_err *err)
-{
-    int64_t from = (int64_t)data->doc_offsets[d], n = (int64_t)data->doc_offsets[d + 1] - from;
-    SOL_TRY(sol_grow_array((void **)ids, capacity, (size_t)n, sizeof **ids, err));
-    for (int64_t i = 0; i < n; i++) (*ids)[i] = sol_tokens_at(data, from + i);
-    return sol_dataset_writer_add(w, *ids, (size_t)n, err);
-}
-
-static sol_status write_documents(const sol_tokenizer *tokenizer, const sol_tokens *data,
-                                  const char *path, sol_err *err)
-{
-    sol_dataset_writer *w = NULL;
-    int32_t *ids = NULL;
-    size_t capacity = 0;
-    SOL_TRY(sol_dataset_writer_open(&w, path, sol_tokenizer_vocab_size(tokenizer),
-                                    sol_tokenizer_hash(tokenizer), err));
-    sol_status st = SOL_OK;
-    for (int64_t d = 0; d < data->n_docs; d++) {
-        st = add_document(w, data, d, &ids, &capacity, err);
-        if (st != SOL_OK) break;
-    }
-    sol_free(ids);
-    if (st == SOL_OK) return sol_dataset_writer_close(&w, err);
-    sol_dataset_writer_abort(&w);
-    return st;
-}
-
-/* The training text of data.source self: sampled once from the model the run starts with, then a
- * dataset like any other. */
-static sol_status sample_self(sol_trainer *t, bool added_norms, const char *path, sol_err *err)
-{
-    sol_model plain = added_norms ? sol_model_without_sub_norms(t->model) : *t->model;
-    sol_net *net = NULL;
-    sol_self_data data = {0};
-    sol_self_opts o = sol_job_self(t->config);
-    sol_phase phase = {t->program, "sampling training text", "tokens", sol_clock()};
-    o.watch = (sol_eval_watch){.fn = sol_phase_show, .user = &phase};
-    char duration[32];
-    sol_log_line(&t->program->log, SOL_LOG_INFO,
-                 "sampling %" PRId64 " tokens of training text from the model", o.n_tokens);
-    sol_status st = sol_net_from_model(&net, t->ctx, &plain, t->tokenizer, NULL, NULL, err);
-    if (st == SOL_OK) st = sol_self_data_sample(net, &o, &data, err);
-    sol_live_clear(t->program);
-    if (st == SOL_OK) st = write_documents(t->tokenizer, &data.tokens, path, err);
-    if (st == SOL_OK)
-        sol_log_line(&t->program->log, SOL_LOG_INFO, "sampled in %s",
-                     sol_duration_text(sol_clock() - phase.begun, duration));
-    sol_self_data_free(&data);
-    sol_net_free(&net);
-    return st;
-}
-
 /* The key that is to blame for the training data. */
 static const char *train_key(const sol_trainer *t)
 {
@@ -129,8 +77,10 @@ static sol_status open_train_data(sol_trainer *t, const opening *o, sol_err *err
     char sampled[SOL_PATH_MAX], tokens[SOL_PATH_MAX];
     sol_run_dir_file(&t->dir, "tokens-self.h5", sampled);
     sol_run_dir_file(&t->dir, "tokens-train.h5", tokens);
-    if (self && !(keep && sol_file_exists(sampled)))
-        SOL_TRY(sample_self(t, o->norms.added, sampled, err));
+    if (self && !made) {
+        sol_model plain = o->norms.added ? sol_model_without_sub_norms(t->model) : *t->model;
+        SOL_TRY(sol_job_sample_self(t->program, c, &t->dir, &plain, t->tokenizer, sampled, err));
+    }
     sol_sources files = self ? sol_job_sampled_source(c, sampled) : *c->data.train;
     SOL_TRY(sol_job_open_data(t->program, c, train_key(t), &files, tokens,
                               made || (keep && t->saved_step >= 0), t->tokenizer, &t->train, err));

@@ -53,12 +53,19 @@ sol_status sol_eval_tokens(sol_net *net, const sol_tokens *t, int64_t seq, int64
 
 /* Training text from the model itself (LLM-QAT, Liu et al. 2023): documents sampled from BOS until
  * EOS (kept), another BOS (dropped) or max_len tokens; many at a time. Document i depends on (seed,
- * i) alone; documents follow each other in that order until they hold at least n_tokens. */
+ * i) alone; documents follow each other in that order until they hold at least n_tokens. So those
+ * that an earlier call has finished need not be sampled again. */
 typedef struct sol_self_opts {
     int64_t n_tokens, max_len;
     float temperature;
     uint64_t seed;
     sol_eval_watch watch;
+    const sol_tokens
+        *done; /* the first documents, of a call that was ended; NULL: none. Borrowed */
+    /* Gets the first documents, as far as all of them are finished: each time that a 32nd of the
+     * tokens is new, at least every 8,192, and before an interruption. NULL: nobody. */
+    sol_status (*keep)(void *user, const sol_tokens *first, sol_err *err);
+    void *keep_user;
 } sol_self_opts;
 typedef struct sol_self_data {
     uint16_t *ids16;
@@ -71,9 +78,9 @@ typedef struct sol_self_data {
  * tokenizer lacks it. */
 sol_status sol_self_check(const sol_model_config *c, const sol_tokenizer *t, const sol_self_opts *o,
                           sol_err *err);
-/* Samples documents; fails as sol_self_check does, and with SOL_ERR_NONFINITE when the model gives
- * no number. The caller owns *out (sol_self_data_free). sol_self_sample takes the options as
- * arguments. */
+/* Samples documents; fails as sol_self_check does, as o->keep does, and with SOL_ERR_NONFINITE when
+ * the model gives no number. The caller owns *out (sol_self_data_free). sol_self_sample takes the
+ * options as arguments. */
 sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_data *out,
                                 sol_err *err);
 sol_status sol_self_sample(sol_net *net, int64_t n_tokens, int64_t max_len, float temperature,

@@ -9,6 +9,9 @@
 /* Documents that are sampled side by side. */
 enum { SLOTS = 64 };
 
+/* New tokens after which the finished documents are kept, at the latest. */
+enum { KEEP_TOKENS = 8192 };
+
 typedef struct document {
     int32_t *ids; /* owned */
     size_t n, capacity;
@@ -29,6 +32,9 @@ typedef struct sampling {
     document *docs; /* [n_docs] in order */
     size_t n_docs, cap_docs;
     int64_t sampled; /* tokens in all documents, finished or not */
+    size_t n_first;  /* the first documents, as far as all are finished */
+    int64_t first;   /* tokens in them */
+    int64_t kept;    /* of which o->keep knows */
     float *logits;   /* [SLOTS, V] */
     void *scratch;
 } sampling;
@@ -99,27 +105,13 @@ static sol_status step(sampling *s, sol_err *err)
     return SOL_OK;
 }
 
-static sol_status sample_all(sampling *s, sol_err *err)
-{
-    for (;;) {
-        bool more = s->sampled < s->o->n_tokens;
-        for (int i = 0; i < SLOTS; i++) more |= s->slot[i].doc >= 0;
-        if (!more) return SOL_OK;
-        sol_status st = step(s, err);
-        if (st != SOL_OK) return st;
-        int64_t done = sol_min_i64(s->sampled, s->o->n_tokens);
-        if (s->o->watch.fn && !s->o->watch.fn(s->o->watch.user, done, s->o->n_tokens))
-            return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
-    }
-}
-
-/* The first documents that hold n_tokens together, joined. */
+/* The first of the finished documents that hold n_tokens together, or all of them, joined. */
 static sol_status join(const sampling *s, sol_self_data *out, sol_err *err)
 {
     int64_t V = sol_net_config(s->net)->vocab_size, n = 0;
     const sol_tokenizer *t = sol_net_tokenizer(s->net);
     size_t docs = 0;
-    while (docs < s->n_docs && n < s->o->n_tokens) n += (int64_t)s->docs[docs++].n;
+    while (docs < s->n_first && n < s->o->n_tokens) n += (int64_t)s->docs[docs++].n;
     bool is_u16 = V <= 65536;
     SOL_TRY(sol_alloc_array((void **)&out->doc_offsets, docs + 1, sizeof *out->doc_offsets, err));
     SOL_TRY(sol_alloc_array(is_u16 ? (void **)&out->ids16 : (void **)&out->ids32, (size_t)n,
@@ -141,6 +133,59 @@ static sol_status join(const sampling *s, sol_self_data *out, sol_err *err)
                                .doc_offsets = out->doc_offsets,
                                .n_docs = (int64_t)docs,
                                .tokenizer_hash = t ? sol_tokenizer_hash(t) : 0};
+    return SOL_OK;
+}
+
+/* Documents are begun in their order: those before the first that is at work are finished. */
+static void count_first(sampling *s)
+{
+    size_t n = s->n_docs;
+    for (int i = 0; i < SLOTS; i++)
+        if (s->slot[i].doc >= 0 && (size_t)s->slot[i].doc < n) n = (size_t)s->slot[i].doc;
+    while (s->n_first < n) s->first += (int64_t)s->docs[s->n_first++].n;
+}
+
+static sol_status keep_first(sampling *s, sol_err *err)
+{
+    sol_self_data first = {0};
+    if (!s->o->keep || s->first == s->kept) return SOL_OK;
+    sol_status st = join(s, &first, err);
+    if (st == SOL_OK) st = s->o->keep(s->o->keep_user, &first.tokens, err);
+    sol_self_data_free(&first);
+    s->kept = s->first;
+    return st;
+}
+
+static sol_status sample_all(sampling *s, sol_err *err)
+{
+    int64_t n = s->o->n_tokens, part = sol_min_i64(n / 32, KEEP_TOKENS);
+    const sol_eval_watch *watch = &s->o->watch;
+    for (;;) {
+        bool more = s->sampled < n;
+        for (int i = 0; i < SLOTS; i++) more |= s->slot[i].doc >= 0;
+        if (!more) return SOL_OK;
+        SOL_TRY(step(s, err));
+        count_first(s);
+        bool stop = watch->fn && !watch->fn(watch->user, sol_min_i64(s->sampled, n), n);
+        if (stop || (s->first < n && s->first - s->kept >= part)) SOL_TRY(keep_first(s, err));
+        if (stop) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
+    }
+}
+
+/* The documents that an earlier call has finished. */
+static sol_status take_done(sampling *s, sol_err *err)
+{
+    const sol_tokens *t = s->o->done;
+    for (int64_t d = 0; t && d < t->n_docs; d++) {
+        SOL_TRY(
+            sol_grow_array((void **)&s->docs, &s->cap_docs, s->n_docs + 1, sizeof *s->docs, err));
+        document *doc = &s->docs[s->n_docs++];
+        *doc = (document){0};
+        for (uint64_t i = t->doc_offsets[d]; i < t->doc_offsets[d + 1]; i++)
+            SOL_TRY(append(s, doc, sol_tokens_at(t, (int64_t)i), err));
+    }
+    count_first(s);
+    s->kept = s->first;
     return SOL_OK;
 }
 
@@ -187,6 +232,7 @@ sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_d
         st = sol_alloc_array((void **)&s.logits, (size_t)(SLOTS * c->vocab_size), sizeof(float),
                              err);
     if (st == SOL_OK) st = sol_alloc_array(&s.scratch, sol_net_draw_scratch_bytes(net), 1, err);
+    if (st == SOL_OK) st = take_done(&s, err);
     if (st == SOL_OK) st = sample_all(&s, err);
     if (st == SOL_OK) st = join(&s, out, err);
     if (st != SOL_OK) sol_self_data_free(out);

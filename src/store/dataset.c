@@ -33,11 +33,12 @@ struct sol_dataset_writer {
 };
 
 static sol_status begin(sol_dataset_writer *w, const char *path, uint64_t tokenizer_hash,
-                        sol_err *err)
+                        uint64_t origin, sol_err *err)
 {
     int group;
     SOL_TRY(sol_h5_create(&w->file, path, SOL_FORMAT_DATASET, err));
     SOL_TRY(sol_h5_set_i64(w->file, 0, "vocab_size", w->vocab_size, err));
+    if (origin) SOL_TRY(sol_h5_set_u64(w->file, 0, "origin", origin, err));
     SOL_TRY(sol_h5_growing(w->file, "/tokens", w->width == 2 ? SOL_H5_U16 : SOL_H5_U32, &w->tokens,
                            err));
     SOL_TRY(sol_h5_group(w->file, "/tokenizer", &group, err));
@@ -45,15 +46,22 @@ static sol_status begin(sol_dataset_writer *w, const char *path, uint64_t tokeni
     return sol_h5_begin(w->file, err);
 }
 
-sol_status sol_dataset_writer_open(sol_dataset_writer **out, const char *path, int32_t vocab_size,
-                                   uint64_t tokenizer_hash, sol_err *err)
+sol_status sol_dataset_writer_open_from(sol_dataset_writer **out, const char *path,
+                                        int32_t vocab_size, uint64_t tokenizer_hash,
+                                        uint64_t origin, sol_err *err)
 {
     SOL_TRY(sol_alloc_array((void **)out, 1, sizeof **out, err));
     (*out)->vocab_size = vocab_size;
     (*out)->width = vocab_size <= 0x10000 ? 2 : 4;
-    sol_status st = begin(*out, path, tokenizer_hash, err);
+    sol_status st = begin(*out, path, tokenizer_hash, origin, err);
     if (st != SOL_OK) sol_dataset_writer_abort(out);
     return st;
+}
+
+sol_status sol_dataset_writer_open(sol_dataset_writer **out, const char *path, int32_t vocab_size,
+                                   uint64_t tokenizer_hash, sol_err *err)
+{
+    return sol_dataset_writer_open_from(out, path, vocab_size, tokenizer_hash, 0, err);
 }
 
 void sol_dataset_writer_abort(sol_dataset_writer **out)
@@ -201,6 +209,8 @@ static sol_status read_all(sol_dataset *d, sol_h5_file *f, sol_err *err)
     bool is_u32 = probe && probe->type == SOL_H5_U32;
     SOL_TRY(sol_part_check_format(f, SOL_FORMAT_DATASET, err));
     SOL_TRY(sol_h5_get_i64(f, &f->tree.node[0], "vocab_size", 1, INT32_MAX, &d->vocab_size, err));
+    if (sol_h5_node_attr(&f->tree.node[0], "origin"))
+        SOL_TRY(sol_h5_get_u64(f, &f->tree.node[0], "origin", &d->origin, err));
     SOL_TRY(
         sol_h5_need_dataset(f, "/tokens", is_u32 ? SOL_H5_U32 : SOL_H5_U16, 1, &any, &tokens, err));
     SOL_TRY(sol_h5_need_dataset(f, "/doc_offsets", SOL_H5_U64, 1, &any, &offsets, err));

@@ -19,6 +19,7 @@
 typedef struct sol_dataset {
     sol_tokens tokens;
     int64_t vocab_size; /* as the file says: ids should lie below it */
+    uint64_t origin;    /* of sol_dataset_writer_open_from; 0: none */
     uint64_t digest;    /* of the content: the same data give the same number wherever the file
                          * lies */
     void *impl;
@@ -31,6 +32,10 @@ void sol_dataset_close(sol_dataset *d);
 typedef struct sol_dataset_writer sol_dataset_writer;
 sol_status sol_dataset_writer_open(sol_dataset_writer **w, const char *path, int32_t vocab_size,
                                    uint64_t tokenizer_hash, sol_err *err);
+/* With a digest of what the documents were made of, which the reader gives back; 0: none. */
+sol_status sol_dataset_writer_open_from(sol_dataset_writer **w, const char *path,
+                                        int32_t vocab_size, uint64_t tokenizer_hash,
+                                        uint64_t origin, sol_err *err);
 /* Adds a document of n ids. SOL_ERR_RANGE: one is outside the vocabulary. */
 sol_status sol_dataset_writer_add(sol_dataset_writer *w, const int32_t *ids, size_t n,
                                   sol_err *err);

@@ -27,7 +27,7 @@ head -n 400 "$dir/text.txt" >"$dir/other.txt"
 
 # A refused job leaves what it found: files of the names that a run makes, an empty directory, the lock of an earlier process.
 bad=--set=data.train=$dir/none.h5
-for name in tokens-train.h5 tokens-train-2.h5 tokens-train-16.h5 tokens-eval.h5 tokens-self.h5 metrics.jsonl study.h5 ckpt/best.h5; do
+for name in tokens-train.h5 tokens-train-2.h5 tokens-train-16.h5 tokens-eval.h5 tokens-self.h5 tokens-self-part.h5 metrics.jsonl study.h5 ckpt/best.h5; do
     fresh
     mkdir "$dir/w/run/ckpt"
     echo "$mine" >"$dir/w/run/$name"
