@@ -9,6 +9,7 @@
 #include "base/num.h"
 #include "open_net.h"
 #include "talk.h"
+#include "text/filekind.h"
 
 struct args {
     sol_net_args net;
@@ -292,9 +293,9 @@ static sol_status read_lines(lines *l, const struct args *a, FILE *from, int32_t
     size_t capacity = 0;
     sol_status st = SOL_OK;
     for (ssize_t n; (n = getline(&line, &capacity, from)) >= 0;) {
-        size_t number = l->n + 1;
+        size_t number = l->n + 1, bom = number == 1 ? sol_text_bom(line, (size_t)n) : 0;
         while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) n--;
-        st = add_line(l, a, line, (size_t)n, end, err);
+        st = add_line(l, a, line + bom, (size_t)n - bom, end, err);
         if (st == SOL_OK) continue;
         st = sol_err_prefix(err, st, "%s:%zu", a->prompts, number);
         break;

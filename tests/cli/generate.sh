@@ -67,6 +67,9 @@ for model in m p; do
     printf 'the dog and the cat and the dog sat' >"$dir/one"
     "$SOLERA" generate "$dir/$model.h5" --prompts "$dir/one" -n 12 --seed 9 >"$dir/many" 2>/dev/null
     [ "$(sed -n 3p "$dir/many.first")" = "$(cat "$dir/many")" ] || fail "$model: line 3 has not seed 7 + 2"
+    printf '\357\273\277the dog and the cat and the dog sat' >"$dir/one"
+    "$SOLERA" generate "$dir/$model.h5" --prompts "$dir/one" -n 12 --seed 9 2>/dev/null |
+        cmp -s - "$dir/many" || fail "$model: a BOM is part of a prompt"
     rm "$dir/many.first"
 done
 # NULs too, which a model without training writes now and then.
