@@ -79,7 +79,8 @@ static void make_checkpoint(sol_checkpoint *c, sol_model_config config, sol_dtyp
                                .best_eval_loss = INFINITY,
                                .best_step = 5,
                                .metrics_bytes = 77,
-                               .ema_loss = 1.0 / 3};
+                               .ema_loss = 1.0 / 3,
+                               .eval_digest = 1ull << 63};
     ck_ok(sol_copy_string(&c->file.config_yaml, "run:\n  seed: 1\n", 15, err));
     c->file.quant = small_spec();
     c->file.windows = (sol_windows){.seq = 48, .max = 5, .apart = true};

@@ -1,5 +1,6 @@
 /* Does everything before the first step: run directory, checkpoint (trainer_resume.c) or model,
  * data, graph. cmd_train.c calls it before the loop. */
+#include "base/crc.h"
 #include "base/num.h"
 #include "calibrate.h"
 #include "job_norms.h"
@@ -90,18 +91,34 @@ static sol_status open_train_data(sol_trainer *t, const opening *o, sol_err *err
     return compare_data(t, was, err);
 }
 
+/* Losses on other data, or other windows of it, do not compare: the best one starts anew. */
+static void compare_eval(sol_trainer *t, const sol_run_state *was)
+{
+    const sol_config *c = t->config;
+    uint64_t how[] = {t->eval.file.digest, (uint64_t)c->train.eval_windows, c->train.eval_form};
+    t->eval_digest = sol_fnv1a(SOL_FNV_START, how, sizeof how);
+    if (was->eval_digest == 0 || was->eval_digest == t->eval_digest) return;
+    t->best_eval_loss = INFINITY;
+    t->full_loss = 0;
+    if (sol_trainer_writes(t))
+        sol_log_line(&t->program->log, SOL_LOG_WARN,
+                     "data.eval, or how it is measured, is not what it was: the best checkpoint is "
+                     "chosen from here on, whatever came before");
+}
+
 /* After all that a resume may be refused for: what it replaces belongs to the run as it was. */
 static sol_status open_eval_data(sol_trainer *t, opening *o, sol_err *err)
 {
     const sol_config *c = t->config;
     bool made = !sol_trainer_writes(t);
     char path[SOL_PATH_MAX];
-    (void)o;
     sol_run_dir_file(&t->dir, "tokens-eval.h5", path);
-    if (c->train.eval_every > 0)
+    if (c->train.eval_every > 0) {
         SOL_TRY(sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path,
                                     made || (t->dir.has_run && t->same_eval), t->tokenizer,
                                     &t->eval, err));
+        compare_eval(t, &o->from.state);
+    }
     return sol_job_tasks(c, &t->tasks, &t->n_tasks, err);
 }
 

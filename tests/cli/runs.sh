@@ -95,3 +95,20 @@ expect 0 "warning: $dir/next/config.yaml" "$SOLERA" runs "$dir"
 grep -q short-wsd "$dir/out" || fail "one bad run hides the others"
 expect 2 "$dir/none: neither is a run nor holds one" "$SOLERA" runs "$dir/none"
 expect 2 "$dir/nowhere" "$SOLERA" runs "$dir/nowhere"
+
+# Losses on other data do not compare: with a harder data.eval of the same name the best checkpoint
+# is chosen anew.
+cp "$dir/data.h5" "$dir/eval.h5"
+expect 0 "" "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/b" \
+    --set data.eval="$dir/eval.h5" --set train.eval_every=3
+rm "$dir/b/ckpt/step-000024.h5"
+cp -R "$dir/b" "$dir/same"
+expect 0 "resumed at step 21" "$SOLERA" train "$dir/same" --resume
+! grep -q "is not what it was" "$dir/err" || fail "the same data.eval: $(cat "$dir/err")"
+sed 's/[aeiou]/%/g' "$dir/text.txt" >"$dir/hard.txt"
+"$SOLERA" tokenize --tokenizer "$dir/tokenizer.json" --input "$dir/hard.txt" -o "$dir/eval.h5" \
+    2>/dev/null
+expect 0 "data.eval, or how it is measured, is not what it was" "$SOLERA" train "$dir/b" --resume
+last=$(tail -n 1 "$dir/b/metrics.jsonl")
+echo "$last" | grep -q '"eval_loss": [6-9]' || fail "not harder: $last"
+[ "$(readlink "$dir/b/ckpt/best.h5")" = step-000024.h5 ] || fail "the best of other data stays"
