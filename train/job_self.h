@@ -1,6 +1,6 @@
 /* The training text of data.source self: sampled once from the model that the run starts with, then
- * a dataset like any other. What is finished is kept in the run directory, so that whatever ends the
- * process, the next one goes on from there, to the same bytes.
+ * a dataset like any other. What is finished is kept in the run directory, so that whatever ends
+ * the process, the next one goes on from there, to the same bytes.
  *
  *   <run.dir>/tokens-self-part.h5   the first documents, and of what model they are
  *   <run.dir>/tokens-self.h5        all of them, in place of that */

@@ -6,8 +6,9 @@
 #include "base/num.h"
 #include "eval/eval.h"
 
-/* Documents that are sampled side by side. */
-enum { SLOTS = 64 };
+/* Documents that are sampled side by side: the rate of products grows no more, and the caches of a
+ * small model still lie in the processor's. */
+enum { SLOTS = 32 };
 
 /* New tokens after which the finished documents are kept, at the latest. */
 enum { KEEP_TOKENS = 8192 };
@@ -31,11 +32,12 @@ typedef struct sampling {
     slot slot[SLOTS];
     document *docs; /* [n_docs] in order */
     size_t n_docs, cap_docs;
-    int64_t sampled; /* tokens in all documents, finished or not */
-    size_t n_first;  /* the first documents, as far as all are finished */
-    int64_t first;   /* tokens in them */
-    int64_t kept;    /* of which o->keep knows */
-    float *logits;   /* [SLOTS, V] */
+    int64_t sampled;        /* tokens in all documents, finished or not */
+    int64_t n_ended, ended; /* documents that are finished, tokens in them */
+    size_t n_first;         /* the first documents, as far as all are finished */
+    int64_t first;          /* tokens in them */
+    int64_t kept;           /* of which o->keep knows */
+    float *logits;          /* [SLOTS, V] */
     void *scratch;
 } sampling;
 
@@ -55,8 +57,16 @@ static sol_status append(sampling *s, document *d, int32_t id, sol_err *err)
     return SOL_OK;
 }
 
-/* Puts the next document into an idle slot. Documents only grow, so none is begun once the begun
- * ones hold enough. */
+/* Whether one more document is needed: those at work are taken to become as long as the finished
+ * ones are in the mean. A guess that is too long costs time alone: another one is begun later. */
+static bool needs_more(const sampling *s)
+{
+    int64_t at_work = (int64_t)s->n_docs - s->n_ended;
+    double mean = s->n_ended ? (double)s->ended / (double)s->n_ended : (double)s->o->max_len;
+    return (double)s->ended + (double)at_work * mean < (double)s->o->n_tokens;
+}
+
+/* Puts the next document into an idle slot. */
 static sol_status begin_document(sampling *s, slot *x, sol_err *err)
 {
     SOL_TRY(sol_grow_array((void **)&s->docs, &s->cap_docs, s->n_docs + 1, sizeof *s->docs, err));
@@ -79,7 +89,10 @@ static sol_status take(sampling *s, slot *x, int32_t id, sol_err *err)
                         "the model gives no number for a token: its weights are broken");
     bool ends = sol_model_is_eos(sol_net_config(s->net), id);
     if (id != s->begin || ends) SOL_TRY(append(s, d, id, err));
-    if (id == s->begin || ends || (int64_t)d->n >= s->o->max_len) x->doc = -1;
+    if (id != s->begin && !ends && (int64_t)d->n < s->o->max_len) return SOL_OK;
+    x->doc = -1;
+    s->n_ended++;
+    s->ended += (int64_t)d->n;
     return SOL_OK;
 }
 
@@ -92,7 +105,7 @@ static sol_status step(sampling *s, sol_err *err)
     slot *busy[SLOTS];
     for (int i = 0; i < SLOTS; i++) {
         slot *x = &s->slot[i];
-        if (x->doc < 0 && s->sampled < s->o->n_tokens) SOL_TRY(begin_document(s, x, err));
+        if (x->doc < 0 && needs_more(s)) SOL_TRY(begin_document(s, x, err));
         if (x->doc < 0) continue;
         const document *d = &s->docs[x->doc];
         rows[n] = (sol_row){.kv = x->kv, .token = d->ids[d->n - 1], .want_logits = true};
@@ -160,16 +173,14 @@ static sol_status sample_all(sampling *s, sol_err *err)
 {
     int64_t n = s->o->n_tokens, part = sol_min_i64(n / 32, KEEP_TOKENS);
     const sol_eval_watch *watch = &s->o->watch;
-    for (;;) {
-        bool more = s->sampled < n;
-        for (int i = 0; i < SLOTS; i++) more |= s->slot[i].doc >= 0;
-        if (!more) return SOL_OK;
+    while (s->first < n) {
         SOL_TRY(step(s, err));
         count_first(s);
         bool stop = watch->fn && !watch->fn(watch->user, sol_min_i64(s->sampled, n), n);
         if (stop || (s->first < n && s->first - s->kept >= part)) SOL_TRY(keep_first(s, err));
         if (stop) return sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted");
     }
+    return SOL_OK;
 }
 
 /* The documents that an earlier call has finished. */
@@ -183,6 +194,8 @@ static sol_status take_done(sampling *s, sol_err *err)
         *doc = (document){0};
         for (uint64_t i = t->doc_offsets[d]; i < t->doc_offsets[d + 1]; i++)
             SOL_TRY(append(s, doc, sol_tokens_at(t, (int64_t)i), err));
+        s->n_ended++;
+        s->ended += (int64_t)doc->n;
     }
     count_first(s);
     s->kept = s->first;
