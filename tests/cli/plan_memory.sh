@@ -26,5 +26,5 @@ calibrated="--set calibrate.enabled=true --set calibrate.held_out=0 --set calibr
 check "$@" --set model.init=random:15m --set train.seq=32 --set train.batch=1 $calibrated --set calibrate.windows=2 --set calibrate.batch=2
 ! grep -q "more for calibration" "$dir/out" || fail "a calibration beside the training: $(cat "$dir/out")"
 # shellcheck disable=SC2086
-check "$@" --set model.init=random:embedded --set train.batch=1 $calibrated --set calibrate.windows=110 --set optim.moments=8bit
+check "$@" --set model.init=random:embedded --set train.batch=1 --set train.seq=16 $calibrated --set calibrate.windows=40 --set optim.moments=8bit
 grep -q '"more for calibration": [1-9]' "$dir/out" || fail "no memory of the calibration: $(cat "$dir/out")"
