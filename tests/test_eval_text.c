@@ -252,6 +252,10 @@ START_TEST(every_form_of_a_task_file)
          "\"ctx_b\": \"he GOES\", \"ctx\": \"unused\", "
          "\"endings\": [\"[step] up  there.\", \" down \\u00e9.\"], \"label\": \"1\"}",
          2, 1, "Roof work: A man sits.. Then He goes", " down \xC3\xA9.", 7},
+        {"hellaswag", /* letters beyond ASCII, too: an E with an acute first, an O with dots */
+         "{\"activity_label\": \"a\", \"ctx_a\": \"b\", \"ctx_b\": \"\\u00e9T \\u00d6L\", "
+         "\"endings\": [\"c\", \"d\"], \"label\": 0}",
+         2, 0, "a: b \xC3\x89t \xC3\xB6l", " c", 1},
         {"hellaswag", /* the title goes before the brackets, brackets end with their line, strip()
                          knows U+00A0 and U+2003 */
          "{\"activity_label\": \"\\u2003Roof\", \"ctx_a\": \"[a [title] b] [c\\nd]\", \"ctx_b\": "

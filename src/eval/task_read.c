@@ -10,6 +10,8 @@
 #include "eval/blank.h"
 #include "eval/tasks.h"
 #include "text/docs.h"
+#include "text/normalize.h"
+#include "text/utf8.h"
 
 enum { MAX_CHOICES = 32, MAX_FILE = 1 << 30 };
 
@@ -231,12 +233,16 @@ static sol_status clean_hellaswag(const char *text, char **out, sol_err *err)
     return SOL_OK;
 }
 
-/* Adds s as Python's capitalize makes it, for ASCII: the first letter large, all others small. */
+/* Adds s, UTF-8, as Python's capitalize makes it: the first letter large, all others small. */
 static sol_status add_capitalized(sol_text *t, const char *s, sol_err *err)
 {
-    for (size_t i = 0; s[i]; i++) {
-        unsigned char c = (unsigned char)s[i];
-        SOL_TRY(sol_text_add(t, err, "%c", i == 0 ? toupper(c) : tolower(c)));
+    size_t n = strlen(s);
+    for (size_t i = 0, len; i < n; i += len) {
+        char out[8];
+        len = sol_utf8_char(s + i, n - i);
+        uint32_t c = sol_utf8_get(s + i, len);
+        size_t bytes = i == 0 ? sol_letter_title(c, out) : sol_letter_lower(c, out);
+        SOL_TRY(sol_text_add(t, err, "%.*s", (int)bytes, out));
     }
     return SOL_OK;
 }

@@ -166,7 +166,7 @@ static void strip(rewrite *r, const sol_normal_step *p)
 
 /* Rust's to_lowercase, which is that of Unicode 17. The table has what utf8proc may not know yet;
  * U+0130 alone becomes two characters. */
-static size_t lower(uint32_t c, char *out)
+size_t sol_letter_lower(uint32_t c, char out[8])
 {
     static const struct {
         uint32_t first, last, to;
@@ -181,6 +181,12 @@ static size_t lower(uint32_t c, char *out)
     return sol_utf8_put((uint32_t)utf8proc_tolower((utf8proc_int32_t)c), out);
 }
 
+size_t sol_letter_title(uint32_t c, char out[8])
+{
+    if (c == 0xDF) return sol_utf8_put('S', out) + sol_utf8_put('s', out + 1);
+    return sol_utf8_put((uint32_t)utf8proc_totitle((utf8proc_int32_t)c), out);
+}
+
 static sol_status lowercase(rewrite *r, sol_err *err)
 {
     r->changed = true;
@@ -188,7 +194,7 @@ static sol_status lowercase(rewrite *r, sol_err *err)
         char out[8];
         size_t len = sol_utf8_char(r->text + i, r->n - i);
         if (len)
-            SOL_TRY(put(r, out, lower(sol_utf8_get(r->text + i, len), out), err));
+            SOL_TRY(put(r, out, sol_letter_lower(sol_utf8_get(r->text + i, len), out), err));
         else
             SOL_TRY(put(r, r->text + i, 1, err));
         i += len ? len : 1;
