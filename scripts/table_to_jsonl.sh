@@ -27,7 +27,15 @@ def rows():
     if table.endswith((".csv", ".tsv")):
         csv.field_size_limit(1 << 30)
         with open(table, encoding="utf-8-sig", newline="") as file:
-            yield from csv.DictReader(file, dialect="excel-tab" if table.endswith(".tsv") else "excel")
+            lines = csv.DictReader(file, dialect="excel-tab" if table.endswith(".tsv") else "excel")
+            names = lines.fieldnames or []
+            twice = [name for name in names if names.count(name) > 1]
+            if twice:
+                sys.exit("%s: has two columns '%s'" % (table, twice[0]))
+            for row in lines:
+                if None in row or None in row.values():
+                    sys.exit("%s: line %d: has not %d fields" % (table, lines.line_num, len(names)))
+                yield row
         return
     with open(table, "rb") as file:
         is_parquet = file.read(4) == b"PAR1"
@@ -41,8 +49,11 @@ def rows():
         yield from batch.to_pylist()
 
 
-for n, row in enumerate(rows(), 1):
-    if column and column not in row:
-        sys.exit("%s: row %d: there is no column '%s': %s" % (table, n, column, ", ".join(map(str, row))))
-    print(json.dumps({"text": row[column]} if column else row, ensure_ascii=False, default=str))
+try:
+    for n, row in enumerate(rows(), 1):
+        if column and column not in row:
+            sys.exit("%s: row %d: there is no column '%s': %s" % (table, n, column, ", ".join(map(str, row))))
+        print(json.dumps({"text": row[column]} if column else row, ensure_ascii=False, default=str))
+except UnicodeDecodeError as why:
+    sys.exit("%s: is no UTF-8 (%s): convert it with iconv first" % (table, why.reason))
 PY

@@ -203,4 +203,10 @@ if command -v python3 >/dev/null; then
     PYTHON=python3 scripts/table_to_jsonl.sh "$d/table.csv" body >"$d/table.jsonl" || die "table_to_jsonl.sh"
     "$SOLERA" tokenize --tokenizer "$d/t.json" --input "$d/table.jsonl" -o "$d/table.h5" --json >"$d/counts" 2>/dev/null || die "its lines are not read"
     grep -q '"documents": 2,' "$d/counts" || die "table: $(cat "$d/counts")"
+    # no field is lost in silence: a row of another length, two columns of one name, another encoding
+    for bad in 'id,body\n1,a, b\n' 'id,body\n1\n' 'body,body\n1,a\n' 'id,body\n1,\0351\n'; do
+        printf '%b' "$bad" >"$d/bad.csv"
+        PYTHON=python3 scripts/table_to_jsonl.sh "$d/bad.csv" body >"$d/stdout" 2>"$d/stderr" && die "table: $bad"
+        [ "$(wc -l <"$d/stderr")" -eq 1 ] || die "table: $bad: $(cat "$d/stderr")"
+    done
 fi
