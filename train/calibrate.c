@@ -235,6 +235,10 @@ static sol_status restore_block(calibration *k, sol_calib *calib, int64_t block,
     block_path(k->dir, block, path);
     sol_err why = {0};
     sol_status st = sol_model_file_read(&one, path, SOL_F32, NULL, &why);
+    /* Files from before it was kept have no step. */
+    if (st == SOL_OK && one.step != 0 && one.step != (uint64_t)block + 1)
+        st =
+            sol_fail(&why, SOL_ERR_FORMAT, "%s: is the file of block %" PRIu64, path, one.step - 1);
     if (st == SOL_OK) {
         st = sol_calib_restore(calib, block, one.model, &why);
         if (st != SOL_OK) sol_err_prefix(&why, st, "%s", path);
@@ -252,7 +256,8 @@ static sol_status keep_block(calibration *k, const sol_calib *calib, const sol_c
                              double seconds, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    sol_checkpoint_view one = {.model = sol_calib_block_model(calib)};
+    sol_checkpoint_view one = {.model = sol_calib_block_model(calib),
+                               .state.step = (uint64_t)r->block + 1};
     block_path(k->dir, r->block, path);
     SOL_TRY(add_block_line(k, r, seconds, err));
     SOL_TRY(write_lines(k, err));

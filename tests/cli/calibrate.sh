@@ -85,6 +85,11 @@ for file in "$dir/cut" "$base"; do
     grep -q "; without this file the block is calibrated anew$" "$dir/err" || fail "$(cat "$dir/err")"
     [ ! -e "$dir/e.h5" ] || fail "a model of a damaged block"
 done
+rm -rf "$dir/odd"
+cp -R "$dir/cal" "$dir/odd"
+mv "$dir/odd/calibrated/block-001.h5" "$dir/odd/calibrated/block-000.h5"
+expect 2 "block-000.h5: is the file of block 1; without" \
+    calibrate --set run.dir="$dir/odd" --resume -q -o "$dir/e.h5"
 cp "$base" "$dir/m.h5"
 sed "s|$base|$dir/m.h5|" "$dir/cal.yaml" >"$dir/m.yaml"
 "$SOLERA" calibrate "$dir/m.yaml" --set run.dir="$dir/odd2" -o "$dir/e.h5" >/dev/null 2>&1 || fail "no calibration of m.h5"
