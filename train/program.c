@@ -209,12 +209,15 @@ const char *sol_count_text(double count, char *buffer)
 
 /* ---- signals: the only state outside a context, because a handler has no argument ---- */
 
-static atomic_int interrupted; /* lock-free: a signal may be delivered to any thread of the pool */
+/* Lock-free: a signal may be delivered to any thread of the pool. */
+static atomic_int interrupted, interrupted_by_hand;
 
+/* A second SIGINT does not wait; one beside a SIGTERM is no second one: a sweep passes on with
+ * SIGTERM what a terminal has sent its runs as well, in either order. */
 static void on_interrupt(int sig)
 {
-    if (interrupted && sig == SIGINT) _exit(130);
     interrupted = 1;
+    if (sig == SIGINT && interrupted_by_hand++ > 0) _exit(130);
 }
 
 void sol_interrupt_catch(bool writes_files)
@@ -236,6 +239,7 @@ bool sol_interrupted(void)
 void sol_interrupt_forget(void)
 {
     interrupted = 0;
+    interrupted_by_hand = 0;
 }
 
 /* ---- the program ---- */

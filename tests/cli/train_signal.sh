@@ -1,4 +1,4 @@
-# SIGINT and SIGTERM save and exit 130; the run goes on from there. SIGHUP does nothing.
+# SIGINT and SIGTERM save and exit 130, together as well: the runs of a sweep get both at Ctrl-C. The run goes on from there. SIGHUP does nothing.
 . tests/cli/common
 make_job
 train() { # place where the process stands, run directory, more arguments
@@ -7,15 +7,15 @@ train() { # place where the process stands, run directory, more arguments
     start "$at" train "$dir/job.yaml" --set run.dir="$run" --set train.steps=1000 --set checkpoint.every=5 --set train.eval_every=0 "$@"
 }
 
-for signal in INT TERM; do
-    train metrics.jsonl:3 "$dir/$signal"
+for signals in INT TERM 'INT TERM' 'TERM INT'; do
+    train metrics.jsonl:3 "$dir/$signals"
     kill -HUP "$pid"
     expect 2 "in use by process $pid" "$SOLERA" train "$dir/job.yaml" --resume --set run.dir="$run" --set train.steps=1000
-    kill -"$signal" "$pid"
+    for signal in $signals; do kill -"$signal" "$pid"; done
     go_on
     ended 130
-    [ "$(wc -l <"$run/metrics.jsonl")" -eq 3 ] || fail "SIG$signal: not the end of the step: $(cat "$run/metrics.jsonl")"
-    [ -e "$run/ckpt/step-000003.h5" ] || fail "SIG$signal: no checkpoint of step 3"
+    [ "$(wc -l <"$run/metrics.jsonl")" -eq 3 ] || fail "$signals: not the end of the step: $(cat "$run/metrics.jsonl")"
+    [ -e "$run/ckpt/step-000003.h5" ] || fail "$signals: no checkpoint of step 3"
     expect 2 "holds a run already" "$SOLERA" train "$dir/job.yaml" --set run.dir="$run"
     expect 2 "another run: train.steps: 1000 -> 24" "$SOLERA" train "$dir/job.yaml" --resume --set run.dir="$run" --set checkpoint.every=5 \
         --set train.eval_every=0
