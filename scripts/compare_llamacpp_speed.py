@@ -115,7 +115,7 @@ class Params(ctypes.Structure):
 
 
 class Batch(ctypes.Structure):
-    """Its last line is ik_llama.cpp's: position of the first token, step of positions, sequence."""
+    """llama_batch, by value; ik_llama.cpp's has the last three, llama.cpp does not read them."""
     _fields_ = ([("n_tokens", ctypes.c_int32)] + [(n, ctypes.c_void_p) for n in ("token", "embd", "pos", "n_seq_id", "seq_id", "logits")]
                 + [(n, ctypes.c_int32) for n in ("all_pos_0", "all_pos_1", "all_seq_id")])
 
@@ -176,6 +176,7 @@ class Llama:
                                    ("llama_free", None, [ctypes.c_void_p]), (free_model, None, [ctypes.c_void_p])):
             fn = getattr(lib, name)
             fn.restype, fn.argtypes = result, args
+        self.free_model = getattr(lib, free_model)
         self.model = lib.llama_model_load_from_file(path.encode(), lib.llama_model_default_params())
         if not self.model:
             sys.exit(f"{path}: llama.cpp does not load it")
@@ -220,7 +221,7 @@ class Llama:
 
     def close(self):
         self.lib.llama_free(self.ctx)
-        (self.lib.llama_free_model if self.ik else self.lib.llama_model_free)(self.model)
+        self.free_model(self.model)
 
 
 def solera(o, threads, head):

@@ -105,7 +105,7 @@ solved='s/.*"error_solved": \([0-9.e-]*\).*"block": 1.*/\1/p'
 [ "$(sed -n "$solved" "$dir/json" | cut -c1-6)" = "$(sed -n "$solved" "$dir/soft.json" | cut -c1-6)" ] || fail "solved otherwise: $(cat "$dir/soft.json")"
 
 # Before a training: the same start, whether it was calibrated before or not; plan counts it.
-"$SOLERA" plan "$dir/cal.yaml" --set calibrate.sweeps=0 --set calibrate.starts=1 --json >"$dir/plan" || fail "no plan"
+"$SOLERA" plan "$dir/cal.yaml" --json >"$dir/plan" || fail "no plan"
 grep -q '"calibrate_seconds": [0-9.]*[1-9].*"calibrate_memory_bytes": [1-9]' "$dir/plan" || fail "the plan does not count the calibration: $(cat "$dir/plan")"
 "$SOLERA" train "$dir/cal.yaml" --set run.dir="$dir/t1" 2>"$dir/err" || fail "$(cat "$dir/err")"
 grep -q "calibrated in" "$dir/err" || fail "not calibrated: $(cat "$dir/err")"

@@ -1,4 +1,5 @@
-# SIGINT and SIGTERM save and exit 130, together as well: the runs of a sweep get both at Ctrl-C. The run goes on from there. SIGHUP does nothing.
+# SIGINT and SIGTERM save and exit 130, together as well: the runs of a sweep get both at Ctrl-C.
+# The run goes on from there. SIGHUP does nothing.
 . tests/cli/common
 make_job
 train() { # place where the process stands, run directory, more arguments
