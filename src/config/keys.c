@@ -145,7 +145,7 @@ static sol_status set_real(const sol_key *k, double *field, const char *text, so
     double x = 0;
     SOL_TRY(sol_scalar_real(text, &x, err));
     if (!(x >= k->min && x <= k->max)) return out_of_range(k, text, err);
-    *field = x;
+    *field = x == 0 ? 0 : x; /* -0 is 0 */
     return SOL_OK;
 }
 

@@ -46,6 +46,13 @@ static const sol_yaml *pair_value(const sol_yaml *n, int i)
     return &n->item[2 * i + 1];
 }
 
+static void free_texts(char **text, int n)
+{
+    if (text)
+        for (int i = 0; i < n; i++) sol_free(text[i]);
+    sol_free(text);
+}
+
 static sol_status copy_text(char **out, const char *s, sol_err *err)
 {
     return sol_copy_string(out, s, strlen(s), err);
@@ -430,6 +437,56 @@ static sol_status count_grid(reader *r, int64_t *combinations, sol_err *err)
     return SOL_OK;
 }
 
+/* *text: what the value of a grid means, as a job has it written; NULL for one that no key takes,
+ * which is refused where its point is made. Owned by the caller. */
+static sol_status meaning_of(sol_config *c, int key, const sol_yaml *value, char **text,
+                             sol_err *err)
+{
+    sol_text t = {0};
+    sol_err why = {0};
+    *text = NULL;
+    if (key < 0 || !text_of(value)) return SOL_OK;
+    sol_status st = sol_key_set(c, key, value->text, value->size, value->quoted, &why);
+    if (st != SOL_OK) return st == SOL_ERR_NOMEM ? sol_fail(err, st, "%s", why.text) : SOL_OK;
+    st = sol_key_add_value(&t, c, key, err);
+    *text = t.data;
+    return st;
+}
+
+/* Two spellings of one value, as 0.001 and 1e-3, would be the same run twice. meaning [list->n]:
+ * freed by the caller. */
+static sol_status compare_values(reader *r, sol_config *c, const char *name, const sol_yaml *list,
+                                 char **meaning, sol_err *err)
+{
+    int key = sol_key_find(name);
+    for (int i = 0; i < list->n; i++) {
+        SOL_TRY(meaning_of(c, key, &list->item[i], &meaning[i], err));
+        for (int k = 0; k < i && meaning[i]; k++)
+            if (meaning[k] && strcmp(meaning[k], meaning[i]) == 0)
+                return fail_at(r, &list->item[i], err,
+                               "grid: %s: %.60s and %.60s are the same value: take one of them out",
+                               name, list->item[k].text, list->item[i].text);
+    }
+    return SOL_OK;
+}
+
+static sol_status check_grid(reader *r, sol_err *err)
+{
+    sol_config *c = NULL;
+    sol_status st = r->grid ? sol_config_create(&c, err) : SOL_OK;
+    for (int k = 0; k < pair_count(r->grid); k++) {
+        const sol_yaml *list = pair_value(r->grid, k);
+        char **meaning = NULL;
+        if (st != SOL_OK) break;
+        st = sol_alloc_array((void **)&meaning, (size_t)list->n, sizeof *meaning, err);
+        if (st == SOL_OK)
+            st = compare_values(r, c, text_of(pair_key(r->grid, k)), list, meaning, err);
+        free_texts(meaning, list->n);
+    }
+    sol_config_free(&c);
+    return st;
+}
+
 static sol_status make_points(reader *r, sol_err *err)
 {
     sol_sweep *s = r->s;
@@ -437,6 +494,7 @@ static sol_status make_points(reader *r, sol_err *err)
     int listed = r->points ? pair_count(r->points) : 1, n_grid = pair_count(r->grid);
     if (listed == 0) return fail_at(r, r->points, err, "points: is empty");
     SOL_TRY(count_grid(r, &combinations, err));
+    SOL_TRY(check_grid(r, err));
     if (listed * combinations > MAX_POINTS)
         SOL_TRY(
             fail_at(r, r->points, err, "points: with the grid there are more than %d", MAX_POINTS));
@@ -479,13 +537,6 @@ sol_status sol_sweep_read(sol_sweep **out, const char *path, const sol_sweep_opt
     if (st != SOL_OK) sol_sweep_free(&r.s);
     *out = r.s;
     return st;
-}
-
-static void free_texts(char **text, int n)
-{
-    if (text)
-        for (int i = 0; i < n; i++) sol_free(text[i]);
-    sol_free(text);
 }
 
 void sol_sweep_free(sol_sweep **sp)
