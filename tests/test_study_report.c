@@ -215,6 +215,33 @@ START_TEST(seeds_are_joined)
 }
 END_TEST
 
+/* No seeds of one job: runs that saw other data under one name, and a run beside its own copy. */
+START_TEST(what_is_no_other_seed)
+{
+    static const struct {
+        uint64_t data, eval;
+        int64_t seed;
+        int n;
+    } second[] = {{5, 6, 2, 1}, {0, 0, 2, 1}, {7, 6, 2, 2}, {5, 7, 2, 2}, {5, 6, 1, 2}};
+    for (size_t k = 0; k < sizeof second / sizeof *second; k++) {
+        sol_study_run runs[2], joined[2] = {0};
+        int place[2], n;
+        make_file_of(RECORDS, 0.2);
+        for (int i = 0; i < 2; i++) {
+            ck_ok(sol_study_run_read(&runs[i], path, i ? "b" : "a", err));
+            runs[i].recipe = (sol_study_recipe){.known = true, .job = 5};
+            runs[i].recipe.seed = i ? second[k].seed : 1;
+            runs[i].curve.data_digest = i ? second[k].data : 5;
+            runs[i].curve.eval_digest = i ? second[k].eval : 6;
+        }
+        ck_ok(sol_study_join_seeds(runs, 2, joined, &n, place, err));
+        ck_assert_int_eq(n, second[k].n);
+        for (int i = 0; i < 2; i++) sol_study_run_free(&runs[i]);
+        for (int i = 0; i < n; i++) sol_study_run_free(&joined[i]);
+    }
+}
+END_TEST
+
 START_TEST(losses_make_one_more_figure)
 {
     sol_study_run run;
@@ -330,6 +357,7 @@ END_TEST
 SOL_TEST_MAIN("study report", tcase_add_checked_fixture(tc, setup, teardown);
               tcase_add_test(tc, means_and_comparable_records);
               tcase_add_test(tc, page_stands_alone); tcase_add_test(tc, seeds_are_joined);
+              tcase_add_test(tc, what_is_no_other_seed);
               tcase_add_test(tc, losses_make_one_more_figure); tcase_add_test(tc, one_record);
               tcase_add_test(tc, where_a_run_diverged); tcase_add_test(tc, without_gnuplot);
               tcase_add_test(tc, a_script_that_fails); tcase_add_test(tc, labels))

@@ -189,7 +189,7 @@ static sol_status add_job(json_t *card, const char *yaml, bool trained, sol_err 
     if (trained && sol_config_quantizes(c)) json_object_set_new(card, "residual", residual_of(c));
     if (c->calibrate.enabled || !trained)
         json_object_set_new(card, "calibration", calibration_of(c));
-    st = sol_config_digest(c, &digest, err);
+    st = sol_config_digest(c, false, &digest, err);
     if (st == SOL_OK) set_digest(card, "job", digest);
     sol_config_free(&c);
     return st;

@@ -114,7 +114,7 @@ static const char *shown_name(const sol_program *p, int i, char out[SOL_PATH_MAX
 
 /* The keys of the job that studies compare. A job of another version may not be read any more: the
  * page then says less. */
-static sol_study_recipe read_recipe(const char *path)
+static sol_study_recipe read_recipe(const char *path, sol_study_curve *curve)
 {
     sol_study_recipe r = {.residual = "none", .teacher = "none"};
     sol_config *c;
@@ -132,7 +132,8 @@ static sol_study_recipe read_recipe(const char *path)
     r.steps = c->train.steps;
     r.seed = c->run.seed;
     c->run.seed = 0; /* for a digest of the others */
-    r.known = sol_config_digest(c, &r.job, NULL) == SOL_OK;
+    r.known = sol_config_digest(c, true, &r.job, NULL) == SOL_OK;
+    if (c->data.source == SOL_DATA_SELF) curve->data_digest = 0; /* each seed samples its own */
     sol_config_free(&c);
     return r;
 }
@@ -150,7 +151,8 @@ static sol_status read_beside(sol_study_run *run, const char *path, sol_err *err
     if (st == SOL_OK && sol_file_exists(file))
         st = sol_calibration_read(file, &run->calibration, err);
     snprintf(file, sizeof file, "%.*sconfig.yaml", n, path);
-    if (st == SOL_OK && !run->is_static && sol_file_exists(file)) run->recipe = read_recipe(file);
+    if (st == SOL_OK && !run->is_static && sol_file_exists(file))
+        run->recipe = read_recipe(file, &run->curve);
     if (st != SOL_OK) sol_study_run_free(run);
     return st;
 }

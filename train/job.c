@@ -316,6 +316,10 @@ sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir,
     sol_status st = sol_config_parse(&old, name, yaml, strlen(yaml), err);
     if (st == SOL_OK) st = sol_config_diff(old, c, done, &text, &fatal, err);
     if (st == SOL_OK && fatal) st = refuse_other_run(old, c, dir, done, text, err);
+    if (st == SOL_OK && done > c->train.steps)
+        st = sol_config_fail(c, "train.steps", err,
+                             "%lld, but %s has done %lld: it does not go back",
+                             (long long)c->train.steps, dir, (long long)done);
     if (st == SOL_OK && same_eval)
         *same_eval = *same_eval && strcmp(old->data.eval, c->data.eval) == 0;
     if (st == SOL_OK && say && text[0])

@@ -55,8 +55,8 @@ sol_windows sol_job_windows(const sol_config *c);
 
 /* The job of a run that is resumed after `done` steps, as YAML named `name`, against c:
  * SOL_ERR_CONFIG where keys that would make it another run differ, else what changed is logged, if
- * `say`. *same_eval (may be NULL) becomes false where data.eval is another file. _run: the job in
- * the directory's config.yaml. */
+ * `say`; also where more steps are done than it has. *same_eval (may be NULL) becomes false where
+ * data.eval is another file. _run: the job in the directory's config.yaml. */
 sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir, int64_t done,
                            const char *name, const char *yaml, bool say, bool *same_eval,
                            sol_err *err);

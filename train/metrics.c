@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -11,6 +12,13 @@ static double number(const json_t *line, const char *key)
 {
     const json_t *v = json_object_get(line, key);
     return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+/* The last one that a line says: a run that goes on may be measured on other data. */
+static void take_digest(uint64_t *digest, const json_t *line, const char *key)
+{
+    const char *text = json_string_value(json_object_get(line, key));
+    if (text) *digest = strtoull(text, NULL, 16);
 }
 
 typedef struct capacities {
@@ -27,6 +35,8 @@ static sol_status add(double **array, size_t *capacity, int64_t n, double x, sol
 static sol_status add_line(sol_study_curve *c, capacities *k, const json_t *line, sol_err *err)
 {
     double step = number(line, "step");
+    take_digest(&c->data_digest, line, "data_digest");
+    take_digest(&c->eval_digest, line, "eval_digest");
     SOL_TRY(add(&c->step, &k->step, c->n, step, err));
     SOL_TRY(add(&c->loss, &k->loss, c->n, number(line, "loss"), err));
     SOL_TRY(add(&c->lambda, &k->lambda, c->n, number(line, "lambda"), err));

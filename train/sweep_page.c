@@ -156,6 +156,11 @@ static void add_state(sol_text *o, const sol_sweep_table *t, const char *left)
                      "<div class=\"box\"><p><b>Fewer than %d seeds:</b> a difference of the size "
                      "of the deviations may be chance.</p></div>\n",
                      FEW_SEEDS);
+    if (t->notes.n > 0) {
+        sol_text_add(o, NULL, "<div class=\"box\"><p>");
+        sol_page_text(o, t->notes.data);
+        sol_text_add(o, NULL, "</p></div>\n");
+    }
 }
 
 /* A difference that its interval parts from 0 is bold. */
@@ -233,7 +238,8 @@ static void add_files(sol_text *o, const sol_sweep *s)
     if (s->n_measures > 0) sol_text_add(o, NULL, "<p><code>solera study ");
     if (s->n_measures > 0) sol_page_text(o, s->dir);
     if (s->n_measures > 0)
-        sol_text_add(o, NULL, "/*/seed-*</code> shows the measures over time, seeds joined.</p>\n");
+        sol_text_add(o, NULL,
+                     "/*/seed-*/</code> shows the measures over time, seeds joined.</p>\n");
 }
 
 sol_status sol_sweep_page_write(const sol_sweep_table *t, const char *left, sol_err *err)

@@ -69,33 +69,40 @@ static sol_status check_model(const sol_config *c, const char *point, sol_err *e
     return sol_fail(err, st, "point %s: %s", point, without_set(why.text));
 }
 
-static sol_status compare_jobs(const sol_config *now, const char *file, sol_err *err)
+/* A run that is done stays what it is: the table must not show its losses as those of a job with
+ * other data to measure on, or another length. */
+static sol_status compare_jobs(const sol_config *now, const char *file, bool done, sol_err *err)
 {
     sol_config *old = NULL;
     char *text = NULL;
     bool fatal = false;
     sol_status st = sol_config_read(&old, file, err);
-    if (st == SOL_OK) st = sol_config_diff(old, now, old->train.steps, &text, &fatal, err);
+    if (st == SOL_OK)
+        st = sol_config_diff(old, now, done ? SOL_CONFIG_ENDED : old->train.steps, &text, &fatal,
+                             err);
     if (st == SOL_OK && fatal)
-        st = sol_fail(err, SOL_ERR_CONFIG, "%s: holds another run, by these keys: %s", now->run.dir,
-                      text);
+        st = sol_fail(err, SOL_ERR_CONFIG, "%s: holds another run, by these keys: %s%s",
+                      now->run.dir, text,
+                      done ? "; it is done: take another dir, or remove it" : "");
     sol_free(text);
     sol_config_free(&old);
     return st;
 }
 
+/* Also where more steps than the job has are done. */
 static sol_status is_done(const sol_sweep_runs *r, const sol_config *c, bool *done, sol_err *err)
 {
     char path[SOL_PATH_MAX];
     sol_study_curve curve = {0};
     sol_status st = SOL_OK;
-    *done = false;
+    double last = 0;
     snprintf(path, sizeof path, "%s/metrics.jsonl", c->run.dir);
     if (sol_file_exists(path)) st = sol_metrics_read(path, &curve, err);
-    if (st == SOL_OK) *done = curve.n > 0 && curve.step[curve.n - 1] >= (double)c->train.steps;
+    if (st == SOL_OK && curve.n > 0) last = curve.step[curve.n - 1];
+    *done = last >= (double)c->train.steps;
     sol_metrics_free(&curve);
     snprintf(path, sizeof path, "%s/ckpt/step-%06" PRId64 ".h5", c->run.dir, c->train.steps);
-    if (r->sweep->keep_checkpoints && !sol_file_exists(path))
+    if (r->sweep->keep_checkpoints && last == (double)c->train.steps && !sol_file_exists(path))
         *done = false; /* killed between its last line and its checkpoint */
     return st;
 }
@@ -114,8 +121,8 @@ static sol_status look(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *err
                         point_name(r, run));
     snprintf(path, sizeof path, "%s/config.yaml", run->job->run.dir);
     if (this_rank(r) == 0 && sol_file_exists(path)) {
-        SOL_TRY(compare_jobs(run->job, path, err));
         SOL_TRY(is_done(r, run->job, &done, err));
+        SOL_TRY(compare_jobs(run->job, path, done, err));
     }
     run->phase = done ? SOL_RUN_DONE : SOL_RUN_WAITS;
     return SOL_OK;

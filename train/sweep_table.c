@@ -45,9 +45,9 @@ static sol_status read_study(const sol_sweep_table *t, const sol_sweep_run *run,
     return SOL_OK;
 }
 
-static sol_status read_run(const sol_sweep_table *t, const sol_sweep_run *run, double *value,
-                           sol_err *err)
+static sol_status read_run(const sol_sweep_table *t, int i, double *value, sol_err *err)
 {
+    const sol_sweep_run *run = &t->runs->run[i];
     char path[SOL_PATH_MAX];
     sol_study_curve c;
     snprintf(path, sizeof path, "%s/metrics.jsonl", run->job->run.dir);
@@ -57,6 +57,8 @@ static sol_status read_run(const sol_sweep_table *t, const sol_sweep_run *run, d
         value[SOL_SWEEP_EVAL_LOSS] = c.eval_loss[c.n_evals - 1];
         value[SOL_SWEEP_PACKED_LOSS] = c.packed_loss[c.n_evals - 1];
     }
+    t->data[i] = c.data_digest;
+    t->eval[i] = c.eval_digest;
     sol_metrics_free(&c);
     return t->runs->sweep->n_measures > 0 ? read_study(t, run, value, err) : SOL_OK;
 }
@@ -67,7 +69,7 @@ static sol_status read_all(const sol_sweep_table *t, sol_err *err)
         const sol_sweep_run *run = &t->runs->run[i];
         double *value = sol_sweep_values(t, run->point, run->seed);
         for (int k = 0; k < t->n_values; k++) value[k] = NAN;
-        if (run->phase == SOL_RUN_DONE) SOL_TRY(read_run(t, run, value, err));
+        if (run->phase == SOL_RUN_DONE) SOL_TRY(read_run(t, i, value, err));
     }
     return SOL_OK;
 }
@@ -136,8 +138,6 @@ static int seeds_done(const sol_sweep_table *t, int point)
     return n;
 }
 
-/* ---- writing ---- */
-
 static void column_title(const sol_sweep_table *t, int k, char *out, size_t size)
 {
     static const char *const losses[] = {"eval loss", "packed loss", "train loss"};
@@ -150,6 +150,84 @@ static void column_title(const sol_sweep_table *t, int k, char *out, size_t size
     else
         snprintf(out, size, "%s", s->measure[k - SOL_SWEEP_MEASURES]);
 }
+
+/* ---- what the means do not tell ---- */
+
+static bool same_sources(const sol_sources *a, const sol_sources *b)
+{
+    int n = a ? a->n : 0;
+    if (n != (b ? b->n : 0)) return false;
+    for (int i = 0; i < n; i++)
+        if (strcmp(a->row[i].path, b->row[i].path) != 0 || a->row[i].weight != b->row[i].weight)
+            return false;
+    return true;
+}
+
+/* Do the jobs name the same text, cut into tokens in the same way? */
+static bool same_text(const sol_config *a, const sol_config *b)
+{
+    return strcmp(a->model.init, b->model.init) == 0 &&
+           strcmp(a->model.tokenizer, b->model.tokenizer) == 0 &&
+           a->data.special == b->data.special && a->data.loss_on == b->data.loss_on;
+}
+
+static bool same_training(const sol_config *a, const sol_config *b)
+{
+    return a->data.source == SOL_DATA_FILE && b->data.source == SOL_DATA_FILE && same_text(a, b) &&
+           same_sources(a->data.train, b->data.train);
+}
+
+static bool same_evaluation(const sol_config *a, const sol_config *b)
+{
+    return same_text(a, b) && strcmp(a->data.eval, b->data.eval) == 0 &&
+           a->train.eval_windows == b->train.eval_windows &&
+           a->train.eval_form == b->train.eval_form;
+}
+
+/* The first run whose file was another one than that of an earlier run with its name: it was
+ * replaced meanwhile. */
+static void note_other_data(sol_sweep_table *t, const uint64_t *digest, const char *key,
+                            bool (*same)(const sol_config *, const sol_config *))
+{
+    const sol_sweep_runs *r = t->runs;
+    for (int i = 1; i < r->n; i++) {
+        int k = 0;
+        while (k < i && (!digest[k] || !same(r->run[k].job, r->run[i].job))) k++;
+        if (k == i || !digest[i] || digest[k] == digest[i]) continue;
+        const char *points[] = {r->sweep->point[r->run[k].point].name,
+                                r->sweep->point[r->run[i].point].name};
+        sol_text_add(&t->notes, NULL,
+                     "Not comparable: the file of %s was another one for %s seed %lld than for %s "
+                     "seed %lld.\n",
+                     key, points[1], (long long)r->sweep->seed[r->run[i].seed], points[0],
+                     (long long)r->sweep->seed[r->run[k].seed]);
+        return;
+    }
+}
+
+/* A run that diverged and went on has no finite loss. */
+static void note_left_out(sol_sweep_table *t, int k)
+{
+    for (int p = 0; p < t->runs->sweep->n_points; p++) {
+        int n = t->summary[p * t->n_values + k].n, done = seeds_done(t, p);
+        char title[SOL_SWEEP_CELL];
+        if (n == done || !t->shown[k]) continue;
+        column_title(t, k, title, sizeof title);
+        sol_text_add(&t->notes, NULL, "%s, %s: %d of %d seeds have a finite one.\n",
+                     t->runs->sweep->point[p].name, title, n, done);
+    }
+}
+
+static sol_status take_notes(sol_sweep_table *t, sol_err *err)
+{
+    note_other_data(t, t->data, "data.train", same_training);
+    note_other_data(t, t->eval, "data.eval", same_evaluation);
+    for (int k = 0; k < SOL_SWEEP_DIFFERENCE; k++) note_left_out(t, k);
+    return t->notes.status == SOL_OK ? SOL_OK
+                                     : sol_fail(err, t->notes.status, "table: out of memory");
+}
+
+/* ---- writing ---- */
 
 static void cell_text(const sol_sweep_table *t, int point, int k, char *out, size_t size)
 {
@@ -227,6 +305,7 @@ static sol_status make_markdown(const sol_sweep_table *t, sol_text *out, sol_err
         sol_text_add(
             out, NULL,
             "\nFewer than 3 seeds: a difference of the size of the deviations may be chance.\n");
+    if (t->notes.n > 0) sol_text_add(out, NULL, "\n%s", t->notes.data);
     sol_free(width);
     return out->status == SOL_OK ? SOL_OK : sol_fail(err, out->status, "table: out of memory");
 }
@@ -279,18 +358,23 @@ sol_status sol_sweep_table_make(sol_sweep_table *t, const sol_sweep_runs *r, sol
     *t = (sol_sweep_table){.runs = r, .n_values = SOL_SWEEP_MEASURES + s->n_measures};
     size_t values = (size_t)t->n_values;
     SOL_TRY(sol_alloc_array((void **)&t->value, (size_t)r->n * values, sizeof *t->value, err));
+    SOL_TRY(sol_alloc_array((void **)&t->data, (size_t)r->n, sizeof *t->data, err));
+    SOL_TRY(sol_alloc_array((void **)&t->eval, (size_t)r->n, sizeof *t->eval, err));
     SOL_TRY(sol_alloc_array((void **)&t->summary, (size_t)s->n_points * values, sizeof *t->summary,
                             err));
     SOL_TRY(sol_alloc_array((void **)&t->shown, values, sizeof *t->shown, err));
     SOL_TRY(read_all(t, err));
     subtract(t);
     summarize_all(t);
-    return SOL_OK;
+    return take_notes(t, err);
 }
 
 void sol_sweep_table_free(sol_sweep_table *t)
 {
     sol_free(t->value);
+    sol_free(t->data);
+    sol_free(t->eval);
+    sol_free(t->notes.data);
     sol_free(t->summary);
     sol_free(t->shown);
     *t = (sol_sweep_table){0};

@@ -23,8 +23,10 @@ typedef struct sol_sweep_table {
     const sol_sweep_runs *runs; /* borrowed */
     int n_values;
     double *value;           /* [runs, n_values]; NaN where there is none; owned, as below */
+    uint64_t *data, *eval;   /* [runs] digests of what was learned and measured on; 0: unknown */
     sol_sweep_mean *summary; /* [points, n_values] */
     bool *shown;             /* [n_values] */
+    sol_text notes;          /* lines: what the means do not tell; may be empty */
 } sol_sweep_table;
 
 /* Reads the runs that are done. The caller frees *t, also after a failure. */

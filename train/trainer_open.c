@@ -200,7 +200,7 @@ static sol_status open_state(sol_trainer *t, opening *o, sol_err *err)
     if (t->dir.has_run) SOL_TRY(sol_trainer_compare_config(t, err));
     SOL_TRY(sol_job_cut_step(c, sol_dist_size(t->dist), &t->cut, err));
     SOL_TRY(sol_config_write(c, &t->config_yaml, err));
-    SOL_TRY(sol_config_digest(c, &t->config_digest, err));
+    SOL_TRY(sol_config_digest(c, false, &t->config_digest, err));
     if (!found) return start_state(t, o, err);
     take_state(t, from);
     return sol_job_check_quant(c, t->model, &t->quant, err);

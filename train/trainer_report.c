@@ -20,10 +20,11 @@ static size_t add_origin(const sol_trainer *t, char *line, size_t n)
                line + n, SOL_STEP_LINE - n,
                ", \"version\": \"%s\", \"commit\": \"%s\", \"tier\": \"%s\", \"features\": \"%s\", "
                "\"threads\": %d, "
-               "\"config_digest\": \"%016" PRIx64 "\", \"data_digest\": \"%016" PRIx64 "\"}\n",
+               "\"config_digest\": \"%016" PRIx64 "\", \"data_digest\": \"%016" PRIx64 "\", "
+               "\"eval_digest\": \"%016" PRIx64 "\"}\n",
                SOL_VERSION, sol_build_commit, sol_tier_name(t->ctx->kernels.features),
                sol_cpu_text(t->ctx->kernels.features, features), sol_pool_threads(t->ctx->pool),
-               t->config_digest, t->train.digest);
+               t->config_digest, t->train.digest, t->eval_digest);
 }
 
 /* The line with the text at its end, which is of any length. */

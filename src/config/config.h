@@ -149,13 +149,16 @@ const char *sol_config_key_at(int i);
 /* The keys that differ between two jobs, as "key: old -> new; key: ...", "" for none; owned by the
  * caller (sol_free). *fatal: some of them make it another run (model, data, quantizer, seed,
  * schedule, ...); *text then lists only these. steps: how many the old job has done; another length
- * of the run is fatal where these would have had another rate or lambda. */
+ * of the run is fatal where these would have had another rate or lambda. SOL_CONFIG_ENDED: it goes
+ * on no more, so that any other length and what changes its measurements (data.eval, ...) is. */
+enum { SOL_CONFIG_ENDED = -1 };
 sol_status sol_config_diff(const sol_config *old, const sol_config *now, int64_t steps, char **text,
                            bool *fatal, sol_err *err);
 
 /* A digest of the keys that make a job another run; keys about its directory, threads, measures and
- * checkpoints do not count. */
-sol_status sol_config_digest(const sol_config *c, uint64_t *digest, sol_err *err);
+ * checkpoints do not count. ended: of those that make it another one when it has ended
+ * (SOL_CONFIG_ENDED). */
+sol_status sol_config_digest(const sol_config *c, bool ended, uint64_t *digest, sol_err *err);
 
 /* Returns SOL_ERR_CONFIG about the value of a key, with the place that set it: "job.yaml:7:3: key
  * 'a.b': ...". */

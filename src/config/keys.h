@@ -11,7 +11,8 @@ enum {
     SOL_KEY_RUN = 1,
     SOL_KEY_LENGTH = 2,
     SOL_KEY_REQUIRED = 4,
-    SOL_KEY_PATH = 8
+    SOL_KEY_PATH = 8,
+    SOL_KEY_RESULT = 16
 };
 
 typedef enum {

@@ -209,6 +209,15 @@ static bool same_lanes(const sol_config *old, const sol_config *now, int i)
            (now->train.lanes == 0 || now->train.lanes == had);
 }
 
+/* Can a run that has done `steps` steps not be that of a job with another value of key i? */
+static bool makes_another_run(const sol_config *old, const sol_config *now, int i, int64_t steps)
+{
+    int flags = sol_keys[i].flags;
+    if (flags & SOL_KEY_RUN) return true;
+    if (steps == SOL_CONFIG_ENDED) return (flags & (SOL_KEY_LENGTH | SOL_KEY_RESULT)) != 0;
+    return (flags & SOL_KEY_LENGTH) && !same_schedules(old, now, steps);
+}
+
 /* Adds key i where the jobs differ in it. *is_fatal is set where a run cannot go on with the new
  * value; only_fatal: other differences are left out. */
 static sol_status add_difference(sol_text *t, const sol_config *old, const sol_config *now, int i,
@@ -217,10 +226,8 @@ static sol_status add_difference(sol_text *t, const sol_config *old, const sol_c
     char *a = NULL, *b = NULL;
     sol_status st = value_text(old, i, &a, err);
     if (st == SOL_OK) st = value_text(now, i, &b, err);
-    int flags = sol_keys[i].flags;
     if (st == SOL_OK && strcmp(a, b) != 0 && !same_lanes(old, now, i)) {
-        bool fatal =
-            (flags & SOL_KEY_RUN) || ((flags & SOL_KEY_LENGTH) && !same_schedules(old, now, steps));
+        bool fatal = makes_another_run(old, now, i, steps);
         *is_fatal |= fatal;
         if (fatal || !only_fatal)
             st = sol_text_add(t, err, "%s%s: %s -> %s", t->n ? "; " : "", sol_keys[i].path, a, b);
@@ -230,12 +237,13 @@ static sol_status add_difference(sol_text *t, const sol_config *old, const sol_c
     return st;
 }
 
-sol_status sol_config_digest(const sol_config *c, uint64_t *digest, sol_err *err)
+sol_status sol_config_digest(const sol_config *c, bool ended, uint64_t *digest, sol_err *err)
 {
+    int counts = SOL_KEY_RUN | SOL_KEY_LENGTH | (ended ? SOL_KEY_RESULT : 0);
     *digest = SOL_FNV_START;
     for (int i = 0; i < SOL_CONFIG_KEYS; i++) {
         char *text;
-        if (!(sol_keys[i].flags & (SOL_KEY_RUN | SOL_KEY_LENGTH))) continue;
+        if (!(sol_keys[i].flags & counts)) continue;
         SOL_TRY(value_text(c, i, &text, err));
         *digest = sol_fnv1a(*digest, sol_keys[i].path, strlen(sol_keys[i].path) + 1);
         *digest = sol_fnv1a(*digest, text, strlen(text) + 1);

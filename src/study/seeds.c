@@ -14,11 +14,27 @@ typedef struct seeds {
     int n;
 } seeds;
 
+static bool may_be_same(uint64_t a, uint64_t b)
+{
+    return a == 0 || b == 0 || a == b;
+}
+
+/* Runs that saw other data under one name are no seeds of one job. */
 static bool same_job(const sol_study_run *a, const sol_study_run *b)
 {
     return a->recipe.known && b->recipe.known && a->recipe.job == b->recipe.job &&
+           may_be_same(a->curve.data_digest, b->curve.data_digest) &&
+           may_be_same(a->curve.eval_digest, b->curve.eval_digest) &&
            a->n_records == b->n_records &&
            memcmp(a->step, b->step, (size_t)a->n_records * sizeof *a->step) == 0;
+}
+
+/* Is it one more seed of the job of those in s? A copy of one of them is not. */
+static bool is_another_seed(const seeds *s, const sol_study_run *run)
+{
+    for (int i = 0; i < s->n; i++)
+        if (!same_job(s->run[i], run) || s->run[i]->recipe.seed == run->recipe.seed) return false;
+    return true;
 }
 
 typedef struct mean {
@@ -218,7 +234,7 @@ static sol_status join_all(const sol_study_run *runs, int n, sol_study_run *join
         if (place[r] >= 0) continue;
         s->n = 0;
         for (int i = r; i < n; i++) {
-            if (i > r && (place[i] >= 0 || !same_job(&runs[r], &runs[i]))) continue;
+            if (place[i] >= 0 || !is_another_seed(s, &runs[i])) continue;
             s->run[s->n++] = &runs[i];
             place[i] = *n_joined;
         }

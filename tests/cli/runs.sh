@@ -59,6 +59,9 @@ longer() { # SCHEDULE STEPS [MORE...]
     metrics_of "$dir/short-$schedule" | sed 's/, "version".*/}/' | cmp -s - "$dir/whole" || fail "$schedule: another end"
 }
 longer constant 8
+# Fewer steps than are done are no run of that length.
+expect 2 "key 'train.steps': 23, but $dir/short-constant has done 24: it does not go back" \
+    "$SOLERA" train "$dir/short-constant" --resume --set train.steps=23
 longer wsd 12
 # A wsd run that has ended goes back to a checkpoint before its fall, if one is kept; what it leaves behind stays as a file.
 rm -r "$dir/long-wsd" "$dir/short-wsd"

@@ -65,6 +65,21 @@ rm "$dir/swept/table.md"
 expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml" --table
 [ "$(rows "$dir/swept/table.md")" -eq 4 ] || fail "--table"
 expect 2 "holds another run, by these keys: train.batch" "$SOLERA" sweep "$dir/sweep.yaml" --set train.batch=2
+
+# What is done was measured by its own keys, on its own files: no table shows it as something else.
+cp "$dir/data.h5" "$dir/other.h5"
+expect 2 "holds another run, by these keys: data.eval" "$SOLERA" sweep "$dir/sweep.yaml" --set data.eval="$dir/other.h5"
+expect 2 "by these keys: train.steps: 24 -> 23; it is done" "$SOLERA" sweep "$dir/sweep.yaml" --table --set train.steps=23 --set optim.schedule=cosine
+one=$dir/swept/naive_0.001/seed-2/metrics.jsonl
+cp "$one" "$dir/kept"
+sed -i 's/"data_digest": "[0-9a-f]*"/"data_digest": "0000000000000001"/; s/"eval_loss": [0-9.]*/"eval_loss": null/' "$one"
+expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml" --table
+for part in "Not comparable: the file of data.train was another one for naive_0.001 seed 2 than for naive_0.001 seed 1." \
+    "naive_0.001, eval loss: 1 of 2 seeds have a finite one."; do
+    grep -qF "$part" "$dir/swept/table.md" && grep -qF "$part" "$dir/swept/index.html" || fail "no '$part': $(cat "$dir/swept/table.md")"
+done
+mv "$dir/kept" "$one"
+
 head -c 3000 "$dir/data.h5" >"$dir/cut.h5"
 sed "s|{residual.schedule: none}|{data.eval: $dir/cut.h5}|; s/lr: .*}/lr: [0.001]}/" "$dir/sweep.yaml" >"$dir/half.yaml"
 expect 1 "2 of 4 runs failed, first naive_0.001 seed 1: key 'data.eval': $dir/cut.h5" "$SOLERA" sweep "$dir/half.yaml" --dir "$dir/half" --set train.steps=8

@@ -99,7 +99,7 @@ expect 0 "resumed at step 24" "$SOLERA" train "$dir/job.yaml" --resume --set run
 # The first record of each process says what computed it.
 first=$(head -n 1 "$dir/plain/metrics.jsonl")
 commit=$("$SOLERA" version | sed -n 's/^commit *//p')
-for part in "\"version\": \"$("$SOLERA" version | sed -n '1s/solera //p')\"" '"tier": "' '"features": "' '"threads": ' '"config_digest": "' '"data_digest": "'; do
+for part in "\"version\": \"$("$SOLERA" version | sed -n '1s/solera //p')\"" '"tier": "' '"features": "' '"threads": ' '"config_digest": "' '"data_digest": "' '"eval_digest": "'; do
     case $first in *"$part"*) ;; *) fail "no $part in $first" ;; esac
 done
 case $commit in unknown) ;; *) case $first in *"\"commit\": \"$commit\""*) ;; *) fail "no commit $commit in $first" ;; esac ;; esac
