@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/textio.h"
-#include "eval/blank.h"
+#include "text/blank.h"
 #include "eval/tasks.h"
 #include "text/docs.h"
 #include "text/normalize.h"

@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "eval/blank.h"
+#include "text/blank.h"
 #include "eval/tasks.h"
 #include "eval/turns.h"
 

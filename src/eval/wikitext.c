@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "eval/blank.h"
+#include "text/blank.h"
 #include "eval/plain_text.h"
 
 int64_t sol_count_words(const char *text, size_t n)

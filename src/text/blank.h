@@ -1,8 +1,8 @@
 /* White space as Python has it (str.isspace, the \s of its regular expressions), which decides in
  * lm-evaluation-harness where a context ends, how many words a page has, and what strip() takes
  * away. Texts are UTF-8. */
-#ifndef SOLERA_EVAL_BLANK_H
-#define SOLERA_EVAL_BLANK_H
+#ifndef SOLERA_TEXT_BLANK_H
+#define SOLERA_TEXT_BLANK_H
 
 #include <stddef.h>
 

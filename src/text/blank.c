@@ -1,6 +1,6 @@
 /* White space as Python has it. task_read.c, task_run.c and wikitext.c cut texts by it, so that
  * they come out as those of lm-evaluation-harness. */
-#include "eval/blank.h"
+#include "text/blank.h"
 
 #include <stdbool.h>
 
