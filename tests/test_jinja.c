@@ -1,0 +1,105 @@
+/* Templates as transformers renders them (tests/golden/jinja.jsonl, written by
+ * scripts/make_golden_jinja.py), what is refused, and what would not come to an end. */
+#include "suite.h"
+
+#include <string.h>
+
+#include "text/jinja.h"
+
+static sol_status render(const char *jinja, json_t *given, sol_text *out, sol_err *why)
+{
+    sol_jinja *t;
+    sol_status st = sol_jinja_create(&t, jinja, why);
+    if (st != SOL_OK) return st;
+    st = sol_jinja_render(t, given, NULL, NULL, out, why);
+    sol_jinja_free(&t);
+    return st;
+}
+
+/* A text that Jinja writes may be refused here, but none is written otherwise. */
+START_TEST(as_transformers_renders_them)
+{
+    FILE *file = fopen("tests/golden/jinja.jsonl", "r");
+    char *line = NULL;
+    size_t capacity = 0;
+    json_t *given = NULL;
+    int same = 0, refused = 0, failed = 0;
+    ck_assert_ptr_nonnull(file);
+    while (getline(&line, &capacity, file) > 0) {
+        json_t *row = json_loads(line, 0, NULL);
+        if (!given) {
+            given = row;
+            continue;
+        }
+        const char *jinja = json_string_value(json_object_get(row, "template")),
+                   *want = json_string_value(json_object_get(row, "text"));
+        sol_text got = {0};
+        sol_err why = {0};
+        sol_status st = render(jinja, given, &got, &why);
+        if (st == SOL_OK && want)
+            ck_assert_str_eq(got.data ? got.data : "", want);
+        else
+            ck_assert_msg(st != SOL_OK && (!want || st == SOL_ERR_UNSUPPORTED), "%s: %s", jinja,
+                          why.text);
+        same += st == SOL_OK;
+        refused += st != SOL_OK && want;
+        failed += !want;
+        sol_free(got.data);
+        json_decref(row);
+    }
+    ck_assert_int_eq(same, 222);
+    ck_assert_int_eq(refused, 4);
+    ck_assert_int_eq(failed, 35);
+    json_decref(given);
+    free(line);
+    fclose(file);
+}
+END_TEST
+
+START_TEST(what_is_refused)
+{
+    static const struct {
+        const char *jinja;
+        sol_status st;
+        const char *says;
+    } rows[] = {
+        {"a\n{{ 1 | batch(2) }}", SOL_ERR_UNSUPPORTED, "line 2: the filter 'batch'"},
+        {"{{ 'a'.center(3) }}", SOL_ERR_UNSUPPORTED, "line 1: the method 'center'"},
+        {"{{ 1 is divisibleby 3 }}", SOL_ERR_UNSUPPORTED, "line 1: the test 'divisibleby'"},
+        {"{{ cycler(1) }}", SOL_ERR_UNSUPPORTED, "line 1: the function 'cycler'"},
+        {"{% include 'x' %}", SOL_ERR_UNSUPPORTED, "line 1: the statement 'include'"},
+        {"{{ 'É' | lower }}", SOL_ERR_UNSUPPORTED, "line 1: 'lower' of letters beyond ASCII"},
+        {"{{ raise_exception('so\nit is') }}", SOL_ERR_FORMAT, "line 1: so it is"},
+        {"{% for a in range(9000) %}{% for b in range(9000) %}{% endfor %}{% endfor %}",
+         SOL_ERR_RANGE, "does not come to an end"},
+        {"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", SOL_ERR_RANGE, "macros without end"},
+        {"{% set ns = namespace(x='aaaaaaaa') %}{% for a in range(99) %}"
+         "{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
+         SOL_ERR_RANGE, "more than 16 MB"},
+        {"{% set ns = namespace(x='aaaaaaaa') %}{% for a in range(99) %}"
+         "{% set ns.x = ns.x.replace('a', 'aaaaaaaa') %}{% endfor %}",
+         SOL_ERR_RANGE, "more than 16 MB"},
+        {"{% set ns = namespace(x=[1, 2]) %}{% for a in range(99) %}"
+         "{% set ns.x = ns.x + ns.x %}{% endfor %}",
+         SOL_ERR_RANGE, "does not come to an end"},
+    };
+    json_t *given = json_object();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        sol_text got = {0};
+        ck_fails(render(rows[i].jinja, given, &got, err), rows[i].st, rows[i].says);
+        sol_free(got.data);
+    }
+    char deep[4096] = "{{ ";
+    memset(deep + 3, '(', 1000);
+    deep[1003] = '1';
+    memset(deep + 1004, ')', 1000);
+    strcpy(deep + 2004, " }}");
+    sol_text got = {0};
+    ck_fails(render(deep, given, &got, err), SOL_ERR_RANGE, "nested too deeply");
+    sol_free(got.data);
+    json_decref(given);
+}
+END_TEST
+
+SOL_TEST_MAIN("jinja", tcase_add_test(tc, as_transformers_renders_them);
+              tcase_add_test(tc, what_is_refused))
