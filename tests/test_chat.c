@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <string.h>
+#include <time.h>
 
 enum { MAX_MESSAGES = 32 };
 
@@ -20,17 +21,40 @@ static size_t read_messages(const json_t *list, sol_chat_message out[MAX_MESSAGE
     return json_array_size(list);
 }
 
-static void check_answers(const sol_chat_text *c, const json_t *answers)
+/* asked: how an answer begins that the prompt begins already. */
+static void check_answers(const sol_chat_text *c, const json_t *answers, const char *asked)
 {
     ck_assert_uint_eq(c->n_answers, json_array_size(answers));
     for (size_t i = 0; i < c->n_answers; i++) {
         const char *want = json_string_value(json_array_get(answers, i));
-        ck_assert_uint_eq(c->answer[i].end - c->answer[i].begin, strlen(want));
-        ck_assert_mem_eq(c->text.data + c->answer[i].begin, want, strlen(want));
+        if (strncmp(want, asked, strlen(asked)) == 0) want += strlen(asked);
+        ck_assert_msg(c->answer[i].end - c->answer[i].begin == strlen(want) &&
+                          memcmp(c->text.data + c->answer[i].begin, want, strlen(want)) == 0,
+                      "'%.*s' instead of '%s'", (int)(c->answer[i].end - c->answer[i].begin),
+                      c->text.data + c->answer[i].begin, want);
     }
 }
 
-START_TEST(as_transformers_renders_them)
+/* text with the date of today where the script wrote its own. */
+static char *with_today(const char *text, const char *jinja)
+{
+    static const char date[] = "07 March 2026";
+    static char out[1 << 16];
+    const char *at = strstr(text, date);
+    const char *form = strstr(jinja, "strftime_now(\"%d %b %Y\")") ? "%d %b %Y" : "%d %B %Y";
+    time_t now = time(NULL);
+    size_t n = at ? (size_t)(at - text) : strlen(text);
+    memcpy(out, text, n);
+    out[n] = 0;
+    if (!at) return out;
+    n += strftime(out + n, 64, form, localtime(&now));
+    strcpy(out + n, at + sizeof date - 1);
+    return out;
+}
+
+/* Compares the conversations of tests/golden/chat.jsonl. marked: answers are those between the tags
+ * of the template; else these do nothing, and answers must be found. */
+static void check_conversations(bool marked)
 {
     FILE *file = fopen("tests/golden/chat.jsonl", "r");
     char *line = NULL;
@@ -38,59 +62,115 @@ START_TEST(as_transformers_renders_them)
     int conversations = 0, templates = 0;
     sol_chat_format f = {0};
     sol_chat_text c = {0};
+    static char jinja[1 << 14];
     ck_assert_ptr_nonnull(file);
     while (getline(&line, &capacity, file) > 0) {
         json_t *root = json_loads(line, 0, NULL);
-        const char *jinja = json_string_value(json_object_get(root, "template"));
-        if (jinja) {
+        const char *template = json_string_value(json_object_get(root, "template"));
+        if (template) {
+            strcpy(jinja, template);
+            for (char *at; !marked && (at = strstr(jinja, "endgeneration")) != NULL;)
+                memcpy(at, "endif        ", 13);
+            for (char *at; !marked && (at = strstr(jinja, "generation %}")) != NULL;)
+                memcpy(at, "if 1 > 0   %}", 13);
+            sol_chat_format_free(&f);
             ck_ok(sol_chat_format_of(&f, jinja, err));
-            if (strstr(jinja, "strftime_now")) { /* then as the script has it */
-                ck_assert_uint_gt(strlen(f.today), 10);
-                snprintf(f.today, sizeof f.today, "07 March 2026");
-            }
+            strcpy(f.end_text, strstr(jinja, "<|im_end|>")   ? "<|im_end|>"
+                               : strstr(jinja, "<|eot_id|>") ? "<|eot_id|>"
+                                                             : "</s>");
             templates++;
         } else {
             sol_chat_message messages[MAX_MESSAGES];
             size_t n = read_messages(json_object_get(root, "messages"), messages);
             int end = json_is_true(json_object_get(root, "open")) ? SOL_CHAT_OPEN : SOL_CHAT_WHOLE;
             ck_ok(sol_chat_render(&f, messages, n, end, &c, err));
-            ck_assert_str_eq(c.text.data, json_string_value(json_object_get(root, "text")));
-            check_answers(&c, json_object_get(root, "answers"));
+            ck_assert_str_eq(c.text.data,
+                             with_today(json_string_value(json_object_get(root, "text")), jinja));
+            bool thinks = !marked && strstr(jinja, "'<|im_start|>assistant\\n<think>\\n'");
+            check_answers(&c, json_object_get(root, "answers"), thinks ? "<think>\n" : "");
             conversations++;
         }
         json_decref(root);
     }
     ck_assert_int_eq(templates, 16);
     ck_assert_int_eq(conversations, 800);
+    sol_chat_format_free(&f);
     sol_chat_text_free(&c);
     free(line);
     fclose(file);
+}
+
+START_TEST(as_transformers_renders_them)
+{
+    check_conversations(true);
+}
+END_TEST
+
+START_TEST(answers_without_marks)
+{
+    check_conversations(false);
 }
 END_TEST
 
 START_TEST(what_is_refused)
 {
-    sol_chat_format f;
+    sol_chat_format f = {0};
     sol_chat_text c = {0};
     sol_chat_message stranger = {"narrator", "once"}, answer = {"assistant", "no"};
     ck_fails(sol_chat_format_named(&f, "alpaca", err), SOL_ERR_USAGE,
              "chatml|llama3|qwen3|mistral|smollm3");
-    ck_fails(sol_chat_format_of(&f, "{{ messages }}", err), SOL_ERR_UNSUPPORTED, "--chat-format");
+    ck_fails(sol_chat_format_of(&f, "{{ messages", err), SOL_ERR_FORMAT,
+             "the chat template: line 1: a tag does not end");
     ck_ok(sol_chat_format_named(&f, "mistral", err));
     ck_fails(sol_chat_render(&f, NULL, 0, SOL_CHAT_WHOLE, &c, err), SOL_ERR_FORMAT, "no message");
     ck_fails(sol_chat_render(&f, &stranger, 1, SOL_CHAT_WHOLE, &c, err), SOL_ERR_FORMAT,
              "message 1: role 'narrator'");
     ck_fails(sol_chat_render(&f, &answer, 1, SOL_CHAT_WHOLE, &c, err), SOL_ERR_FORMAT,
-             "expected user");
-    ck_fails(sol_chat_format_of(&f, "'[SYSTEM_PROMPT]' '[INST]' '[/INST]'", err),
-             SOL_ERR_UNSUPPORTED, "--chat-format");
-    ck_ok(sol_chat_format_of(&f, "'[INST] ' ' [/INST]'", err));
-    sol_chat_message system = {"system", "be kind"};
-    ck_fails(sol_chat_render(&f, &system, 1, SOL_CHAT_WHOLE, &c, err), SOL_ERR_FORMAT,
-             "role system: expected user");
+             "the chat format mistral: line 8: role assistant: expected user");
+    sol_chat_format_free(&f);
+    ck_ok(sol_chat_format_of(&f, "{{ messages | batch(2) }}", err));
+    ck_fails(sol_chat_render(&f, &answer, 1, SOL_CHAT_WHOLE, &c, err), SOL_ERR_UNSUPPORTED,
+             "the chat template: line 1: the filter 'batch'");
+    sol_chat_format_free(&f);
     sol_chat_text_free(&c);
 }
 END_TEST
 
+#define OPEN "{% if add_generation_prompt %}assistant: {% endif %}"
+
+/* Where the answers of templates stand that do not mark them. */
+START_TEST(odd_answers)
+{
+    static const struct {
+        const char *jinja, *content, *want;
+    } rows[] = {
+        {"{% for m in messages %}{{ m.role }}: {{ m.content | trim }}</s>{% endfor %}" OPEN,
+         "  no \n", "no</s>"},
+        {"{% for m in messages %}{{ m.role }}: {{ m.content }}</s>{% endfor %}" OPEN, "", "</s>"},
+        {"{% for m in messages %}{{ m.role }}: {{ m.content }}</s>{% endfor %}" OPEN,
+         "\xEE\x80\x80\xEE\x80\x81", "\xEE\x80\x80\xEE\x80\x81</s>"},
+        {"{% for m in messages %}{{ m.role }}: {{ m.content }}!{% endfor %}" OPEN, "\xE2\x80\x80",
+         "\xE2\x80\x80"},
+        {"{% for m in messages %}{{ m.content.split('</think>')[-1] }}</s>{% endfor %}",
+         "ab</think>cd", "cd</s>"},
+    };
+    const sol_chat_message user = {"user", "hi"};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        sol_chat_format f;
+        sol_chat_text c = {0};
+        sol_chat_message messages[] = {user, {"assistant", rows[i].content}, user};
+        ck_ok(sol_chat_format_of(&f, rows[i].jinja, err));
+        strcpy(f.end_text, "</s>");
+        ck_ok(sol_chat_render(&f, messages, 3, SOL_CHAT_WHOLE, &c, err));
+        ck_assert_uint_eq(c.n_answers, 1);
+        ck_assert_uint_eq(c.answer[0].end - c.answer[0].begin, strlen(rows[i].want));
+        ck_assert_mem_eq(c.text.data + c.answer[0].begin, rows[i].want, strlen(rows[i].want));
+        sol_chat_format_free(&f);
+        sol_chat_text_free(&c);
+    }
+}
+END_TEST
+
 SOL_TEST_MAIN("chat", tcase_add_test(tc, as_transformers_renders_them);
+              tcase_add_test(tc, answers_without_marks); tcase_add_test(tc, odd_answers);
               tcase_add_test(tc, what_is_refused))

@@ -112,13 +112,12 @@ static sol_status answer(chat *c, sol_err *err)
     const struct args *a = c->args;
     sol_text said = {0};
     sol_printer to = {.copy = &said, .terminal = isatty(STDOUT_FILENO) == 1, .ends_line = true};
-    int32_t end = sol_chat_end(&c->format, sol_net_tokenizer(c->net));
     sol_generate_opts o = {
         .sampler = {.temperature = (float)a->talk.temp,
                     .top_p = (float)a->talk.top_p,
                     .repetition_penalty = 1,
                     .seed = (uint64_t)(a->talk.seed + c->turn++)},
-        .stop = &end,
+        .stop = &c->format.end,
         .n_stop = 1,
         .text = sol_talk_print,
         .interrupted = sol_talk_interrupted,
@@ -163,7 +162,9 @@ static sol_status converse(chat *c, sol_err *err)
         if (n < 0) break;
         while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) n--;
         if (n == 0) continue;
-        st = add_message(c, "user", line, (size_t)n, err);
+        st = memchr(line, 0, (size_t)n)
+                 ? sol_fail(err, SOL_ERR_FORMAT, "the message holds a byte 0: text is expected")
+                 : add_message(c, "user", line, (size_t)n, err);
         if (st == SOL_OK) st = answer(c, err);
         if (st == SOL_ERR_RANGE && terminal) { /* too long a message: the next one may be shorter */
             sol_log_line(&c->program->log, SOL_LOG_WARN, "%s", err->text);
@@ -201,6 +202,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     for (size_t i = 0; i < c.n_messages; i++) free_message(&c, i);
     sol_free(c.messages);
     sol_ids_free(&c.ids);
+    sol_chat_format_free(&c.format);
     sol_session_free(&c.session);
     sol_net_free(&c.net);
     return st;

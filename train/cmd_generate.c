@@ -145,8 +145,10 @@ static sol_status encode_chat(const struct args *a, const sol_tokenizer *t, cons
     sol_chat_message messages[] = {{"system", a->system}, {"user", text}};
     int first = a->system ? 0 : 1;
     SOL_TRY(sol_chat_format_for(&f, t, a->chat_format, err));
-    *end = sol_chat_end(&f, t);
-    return sol_talk_prompt(t, &f, messages + first, (size_t)(2 - first), ids, err);
+    *end = f.end;
+    sol_status st = sol_talk_prompt(t, &f, messages + first, (size_t)(2 - first), ids, err);
+    sol_chat_format_free(&f);
+    return st;
 }
 
 /* A prompt as ids. *end: the token that ends an answer; left alone where it is no chat. */

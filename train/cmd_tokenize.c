@@ -142,13 +142,15 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
                                 .cut = sol_tokenizer_can_cut(t) && !special,
                                 .cut_lines = sol_tokenizer_can_cut_lines(t),
                                 .cut_words = special ? NULL : t};
-    sol_chat_format chat_format;
+    sol_chat_format chat_format = {0};
     sol_interrupt_catch(true);
     if (a->chat_format && !chat)
         return sol_fail(err, SOL_ERR_USAGE, "--chat-format has no effect without --format chat");
     if (chat) SOL_TRY(sol_chat_format_for(&chat_format, t, a->chat_format, err));
-    SOL_TRY(chat ? sol_tokenize_chats(&opts, &chat_format, &r, err)
-                 : sol_tokenize_files(p, &opts, &r, err));
+    sol_status st = chat ? sol_tokenize_chats(&opts, &chat_format, &r, err)
+                         : sol_tokenize_files(p, &opts, &r, err);
+    sol_chat_format_free(&chat_format);
+    if (st != SOL_OK) return st;
     sol_log_line(&p->log, SOL_LOG_INFO, "%s: %lld documents, %s tokens of %s text, %.1f MB/s",
                  a->out, (long long)r.documents, sol_count_text((double)r.tokens, count),
                  sol_bytes_text((double)r.text_bytes, size),

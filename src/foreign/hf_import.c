@@ -378,18 +378,31 @@ static sol_status take_template(sol_source *s, const json_t *value, sol_err *err
     return text ? sol_copy_string(&s->chat_template, text, strlen(text), err) : SOL_OK;
 }
 
+/* A token of tokenizer_config.json: a string, an object with one, or null. */
+static sol_status take_token(const json_t *value, char **text, sol_err *err)
+{
+    const char *token =
+        json_string_value(json_is_object(value) ? json_object_get(value, "content") : value);
+    if (!token && !json_is_null(value)) return SOL_OK;
+    return sol_copy_string(text, token ? token : "", token ? strlen(token) : 0, err);
+}
+
 /* The chat template: chat_template.jinja goes before tokenizer_config.json, as in transformers. */
 static sol_status read_template(sol_source *s, sol_err *err)
 {
-    char path[SOL_PATH_MAX];
+    char path[SOL_PATH_MAX], own[SOL_PATH_MAX];
     json_t *root;
     size_t n;
-    SOL_TRY(join(path, s->path, "chat_template.jinja", err));
-    if (sol_file_exists(path)) return sol_text_read(path, MAX_JSON, &s->chat_template, &n, err);
+    SOL_TRY(join(own, s->path, "chat_template.jinja", err));
+    bool has_own = sol_file_exists(own);
+    if (has_own) SOL_TRY(sol_text_read(own, MAX_JSON, &s->chat_template, &n, err));
     SOL_TRY(join(path, s->path, "tokenizer_config.json", err));
     if (!sol_file_exists(path)) return SOL_OK;
     SOL_TRY(sol_hf_read_json(path, MAX_JSON, &root, err));
-    sol_status st = take_template(s, json_object_get(root, "chat_template"), err);
+    sol_status st =
+        has_own ? SOL_OK : take_template(s, json_object_get(root, "chat_template"), err);
+    if (st == SOL_OK) st = take_token(json_object_get(root, "bos_token"), &s->bos_token, err);
+    if (st == SOL_OK) st = take_token(json_object_get(root, "eos_token"), &s->eos_token, err);
     json_decref(root);
     return st;
 }

@@ -24,6 +24,8 @@ void sol_source_close(sol_source *s)
     sol_free(s->tokenizer_path);
     sol_free(s->chat_template);
     sol_free(s->generation);
+    sol_free(s->bos_token);
+    sol_free(s->eos_token);
     sol_free(s->path);
     *s = (sol_source){0};
 }
@@ -58,28 +60,52 @@ sol_status sol_source_set_tokenizer(sol_source *s, const char *path, bool own, s
     return sol_copy_string(&s->tokenizer_path, path, strlen(path), err);
 }
 
+/* Where the chat template asks for a token that is another one for the tokenizer, it is set in the
+ * template itself, so that every file that holds it says the same. */
+static void add_variable(const sol_source *s, const char *name, const char *value, int32_t id,
+                         sol_text *to, sol_err *err)
+{
+    size_t n = 0;
+    const char *own = sol_tokenizer_text(s->tokenizer, id, &n);
+    if (!value || !strstr(s->chat_template, name)) return;
+    if (strlen(value) == (own ? n : 0) && (!own || memcmp(own, value, n) == 0)) return;
+    sol_text_add(to, err, "{%%- set %s = '", name);
+    for (; *value; value++)
+        sol_text_add(to, err, *value == '\'' || *value == '\\' ? "\\%c" : "%c", *value);
+    sol_text_add(to, err, "' -%%}");
+}
+
 /* What the model says of chats and of generation goes with its tokenizer. */
 static sol_status add_texts(sol_source *s, sol_err *err)
 {
-    const char *chat = s->chat_template, *generation = s->generation;
-    if (chat) SOL_TRY(sol_tokenizer_set_chat_template(s->tokenizer, chat, strlen(chat), err));
-    if (!generation) return SOL_OK;
-    return sol_tokenizer_set_generation(s->tokenizer, generation, strlen(generation), err);
+    sol_text chat = {0};
+    sol_status st = SOL_OK;
+    if (s->chat_template) {
+        add_variable(s, "bos_token", s->bos_token, sol_tokenizer_bos(s->tokenizer), &chat, err);
+        add_variable(s, "eos_token", s->eos_token, sol_tokenizer_eos(s->tokenizer), &chat, err);
+        st = sol_text_add(&chat, err, "%s", s->chat_template);
+        if (st == SOL_OK)
+            st = sol_tokenizer_set_chat_template(s->tokenizer, chat.data, chat.n, err);
+    }
+    if (st == SOL_OK && s->generation)
+        st = sol_tokenizer_set_generation(s->tokenizer, s->generation, strlen(s->generation), err);
+    sol_free(chat.data);
+    return st;
 }
 
 static sol_status load_tokenizer(sol_source *s, sol_err *err)
 {
     if (!s->tokenizer_path) return s->tokenizer ? add_texts(s, err) : SOL_OK;
     SOL_TRY(sol_store_tokenizer(&s->tokenizer, s->tokenizer_path, err));
-    SOL_TRY(add_texts(s, err));
     int32_t n = sol_tokenizer_vocab_size(s->tokenizer);
     if (n > s->config.vocab_size)
         return sol_fail(err, SOL_ERR_SHAPE, "%s: has %d tokens, but the vocabulary of %s has %lld",
                         s->tokenizer_path, (int)n, s->path, (long long)s->config.vocab_size);
     int64_t bos = s->config.bos_token_id, eos = s->config.eos_token_id;
-    if (!s->own_tokenizer) return SOL_OK;
-    return sol_tokenizer_set_bos_eos(s->tokenizer, bos < n ? (int32_t)bos : -1,
-                                     eos < n ? (int32_t)eos : -1, err);
+    if (s->own_tokenizer)
+        SOL_TRY(sol_tokenizer_set_bos_eos(s->tokenizer, bos < n ? (int32_t)bos : -1,
+                                          eos < n ? (int32_t)eos : -1, err));
+    return add_texts(s, err);
 }
 
 static bool is_rotated(const sol_param *p)

@@ -23,7 +23,9 @@ struct sol_source {
     sol_tokenizer *tokenizer;         /* owned; may be NULL */
     char *tokenizer_path;             /* owned; a file that is still to be read; NULL: none */
     char *chat_template, *generation; /* owned; for the tokenizer once it is read; NULL: none */
-    char notes[SOL_IMPORT_NOTES];     /* see sol_import_result */
+    char *bos_token, *eos_token;  /* variables of the chat template, "" for one that is null; owned;
+                                   * NULL: those of the tokenizer */
+    char notes[SOL_IMPORT_NOTES]; /* see sol_import_result */
     bool own_tokenizer; /* that file belongs to the model: BOS and EOS are what the configuration
                            says */
     sol_dtype dtype;    /* SOL_BF16 when that holds every parameter exactly, SOL_F32 otherwise */

@@ -4,7 +4,7 @@ golden=tests/golden/families/qwen3
 
 # A folder of a tiny model with a template in chatml.
 cp -r "$golden" "$dir/model"
-chat="{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}"
+chat="{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 printf '%s' "$chat" >"$dir/model/chat_template.jinja"
 echo '{"eos_token_id": 3, "temperature": 0.5}' >"$dir/model/generation_config.json"
 expect 0 "" "$SOLERA" import "$dir/model" -o "$dir/m.h5"
@@ -88,11 +88,28 @@ first=$("$SOLERA" generate "$dir/m.h5" -q -p "hi" --no-echo -n 1 --temp 0)
 expect 0 "the model ended the text at once: it has a chat template" \
     "$SOLERA" generate "$dir/m.h5" -p "hi" -n 4 --temp 0 --stop "$first"
 
+# Any template is run as it is: roles of its own, tokens that tokenizer_config.json names, what it
+# refuses; what asks for more than is known is refused by name.
+template() { # its text, and the message
+    printf '%s' "$1" >"$dir/model/chat_template.jinja"
+    "$SOLERA" import "$dir/model" -o "$dir/other.h5" --force -q && "$SOLERA" generate "$dir/other.h5" --chat -p "$2" -n 1
+}
+echo '{"bos_token": "<think>", "eos_token": {"content": "<think>"}}' >"$dir/model/tokenizer_config.json"
+expect 0 "prompt 4 tokens" template "{{ bos_token }}{% for m in messages %}{{ m.content | upper }}{{ eos_token }}{% endfor %}" ab
+expect 2 "the chat template: line 2: no system" template "
+{% for m in messages %}{% if m.role != 'assistant' %}{{ raise_exception('no system') }}{% endif %}{% endfor %}" ab
+expect 2 "the chat template: line 1: the filter 'wordwrap', or its arguments: --chat-format chatml|" \
+    template "{{ messages | wordwrap }}" ab
+rm "$dir/model/tokenizer_config.json"
+
 # A conversation: each line is answered, and what was said before is in the next prompt.
 expect 2 "no effect with --temp 0" "$SOLERA" chat "$dir/m.h5" --temp 0 --top-p 0.5 </dev/null
 printf 'hi\n\nand you\n' | "$SOLERA" chat "$dir/m.h5" --system "be brief" -n 4 --temp 0 >"$dir/out" 2>"$dir/err" ||
     fail "chat: $(cat "$dir/err")"
 [ "$(wc -l <"$dir/out")" -ge 2 ] || fail "chat: no two answers: $(cat "$dir/out")"
+printf 'a\0b\n' >"$dir/nul"
+nul() { "$SOLERA" chat "$dir/m.h5" -n 4 <"$dir/nul"; }
+expect 2 "the message holds a byte 0" nul
 yes "again and again" | head -n 8 | "$SOLERA" chat "$dir/m.h5" -n 4 --temp 0 >"$dir/out" 2>"$dir/err" ||
     fail "chat: $(cat "$dir/err")"
 grep -q "context overflow: the conversation has .* it begins anew" "$dir/err" || fail "no overflow: $(cat "$dir/err")"
