@@ -1,7 +1,9 @@
+#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
 #include "suite.h"
+#include "text/capitalize.h"
 
 /* A random model with a tokenizer that is trained on the spot. */
 typedef struct fixture {
@@ -331,10 +333,18 @@ START_TEST(bad_task_files_are_named_with_their_line)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         ck_ok(sol_file_write(path, bad[i][0], strlen(bad[i][0]), err));
         sol_err e = {0};
-        ck_assert(sol_task_read(&t, sol_task_find("piqa"), path, 0, &e) != SOL_OK);
+        const char *name = strstr(bad[i][0], "ctx_a")      ? "hellaswag"
+                           : strstr(bad[i][0], "question") ? "arc_easy"
+                           : strstr(bad[i][0], "sentence") ? "winogrande"
+                                                           : "piqa";
+        ck_assert(sol_task_read(&t, sol_task_find(name), path, 0, &e) != SOL_OK);
         ck_assert_ptr_null(t);
         ck_assert_msg(strstr(e.text, bad[i][1]) != NULL, "'%s' lacks '%s'", e.text, bad[i][1]);
     }
+    static const char line[] = "{\"goal\": \"a\", \"sol1\": \"b\", \"sol2\": \"c\", \"label\": 0}";
+    ck_ok(sol_file_write(path, line, strlen(line), err));
+    ck_fails(sol_task_read(&t, sol_task_find("hellaswag"), path, 0, err), SOL_ERR_FORMAT,
+             "task.jsonl:1: \"goal\" is a field of piqa, not of hellaswag");
     ck_fails(sol_task_read(&t, sol_task_find("piqa"), "/nonexistent", 0, err), SOL_ERR_IO,
              "/nonexistent");
     free_net(&f);
@@ -497,12 +507,35 @@ START_TEST(ids_without_a_token_are_never_drawn)
 }
 END_TEST
 
+/* str.capitalize() of Python, as scripts/make_golden_capitalize.py writes it. */
+START_TEST(capitals)
+{
+    FILE *file = fopen("tests/golden/capitalize.jsonl", "r");
+    char *line = NULL;
+    size_t capacity = 0;
+    int n = 0;
+    ck_assert_ptr_nonnull(file);
+    for (; getline(&line, &capacity, file) > 0; n++) {
+        json_t *pair = json_loads(line, 0, NULL);
+        const json_t *one = json_array_get(pair, 0);
+        sol_text got = {0};
+        ck_ok(sol_capitalize(json_string_value(one), json_string_length(one), &got, err));
+        ck_assert_str_eq(got.data ? got.data : "", json_string_value(json_array_get(pair, 1)));
+        sol_free(got.data);
+        json_decref(pair);
+    }
+    ck_assert_int_eq(n, 321);
+    free(line);
+    fclose(file);
+}
+END_TEST
+
 SOL_TEST_MAIN("eval_text", tcase_add_test(tc, ids_without_a_token_are_never_drawn);
               tcase_add_test(tc, a_window_predicts_what_is_new_in_it);
               tcase_add_test(tc, a_window_predicts_what_is_new_in_it);
               tcase_add_test(tc, words_are_predicted_once_and_counted);
               tcase_add_test(tc, wikitext_is_cleaned); tcase_add_test(tc, pages_and_words);
               tcase_add_test(tc, what_cannot_be_measured);
-              tcase_add_test(tc, every_form_of_a_task_file);
+              tcase_add_test(tc, every_form_of_a_task_file); tcase_add_test(tc, capitals);
               tcase_add_test(tc, bad_task_files_are_named_with_their_line);
               tcase_add_test(tc, shared_beginnings_change_no_score))

@@ -7,10 +7,10 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/textio.h"
-#include "text/blank.h"
 #include "eval/tasks.h"
+#include "text/blank.h"
+#include "text/capitalize.h"
 #include "text/docs.h"
-#include "text/normalize.h"
 #include "text/utf8.h"
 
 enum { MAX_CHOICES = 32, MAX_FILE = 1 << 30 };
@@ -233,20 +233,6 @@ static sol_status clean_hellaswag(const char *text, char **out, sol_err *err)
     return SOL_OK;
 }
 
-/* Adds s, UTF-8, as Python's capitalize makes it: the first letter large, all others small. */
-static sol_status add_capitalized(sol_text *t, const char *s, sol_err *err)
-{
-    size_t n = strlen(s);
-    for (size_t i = 0, len; i < n; i += len) {
-        char out[8];
-        len = sol_utf8_char(s + i, n - i);
-        uint32_t c = sol_utf8_get(s + i, len);
-        size_t bytes = i == 0 ? sol_letter_title(c, out) : sol_letter_lower(c, out);
-        SOL_TRY(sol_text_add(t, err, "%.*s", (int)bytes, out));
-    }
-    return SOL_OK;
-}
-
 static sol_status add_endings(const json_t *endings, const char *ctx, sol_task_item *item,
                               sol_err *err)
 {
@@ -271,7 +257,7 @@ static sol_status read_hellaswag(const json_t *line, sol_task_item *item, sol_er
     char *ctx = NULL;
     if (!endings) return SOL_ERR_FORMAT;
     sol_status st = sol_text_add(&query, err, "%s: %s ", activity, a);
-    if (st == SOL_OK) st = add_capitalized(&query, b, err);
+    if (st == SOL_OK) st = sol_capitalize(b, strlen(b), &query, err);
     if (st == SOL_OK) st = clean_hellaswag(query.data, &ctx, err);
     sol_free(query.data);
     if (st == SOL_OK) st = add_endings(endings, ctx, item, err);
@@ -326,17 +312,28 @@ static sol_status read_winogrande(const json_t *line, sol_task_item *item, sol_e
     return st == SOL_OK ? take_gold(line, "answer", 1, item, err) : st;
 }
 
-static sol_status read_item(const json_t *line, sol_task_item *item, sol_err *err)
+/* A file of another task would give a score under the wrong name. */
+static sol_status read_item(const sol_task_kind *kind, const json_t *line, sol_task_item *item,
+                            sol_err *err)
 {
     static const struct {
-        const char *key; /* tells the form */
+        const char *key;  /* tells the form */
+        const char *task; /* whose form it is, or how the names of its tasks begin; NULL: any */
         sol_status (*read)(const json_t *, sol_task_item *, sol_err *);
     } forms[] = {
-        {"ctx_a", read_hellaswag}, {"ctx", read_prepared}, {"contexts", read_contexts},
-        {"question", read_arc},    {"goal", read_piqa},    {"sentence", read_winogrande},
+        {"ctx_a", "hellaswag", read_hellaswag},
+        {"ctx", NULL, read_prepared},
+        {"contexts", NULL, read_contexts},
+        {"question", "arc", read_arc},
+        {"goal", "piqa", read_piqa},
+        {"sentence", "winogrande", read_winogrande},
     };
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        const char *task = forms[i].task;
         if (!json_object_get(line, forms[i].key)) continue;
+        if (task && strncmp(kind->name, task, strlen(task)) != 0)
+            return sol_fail(err, SOL_ERR_FORMAT, "\"%s\" is a field of %s, not of %s", forms[i].key,
+                            task, kind->name);
         SOL_TRY(sol_alloc_array((void **)&item->choice, MAX_CHOICES, sizeof *item->choice, err));
         SOL_TRY(forms[i].read(line, item, err));
         if (item->n_choices >= 2) return SOL_OK;
@@ -354,7 +351,7 @@ static sol_status read_line(sol_task *t, const char *line, size_t n, sol_err *er
     json_t *object = sol_json_load(line, n, 0, &where);
     if (!object) return sol_fail(err, SOL_ERR_FORMAT, "not a JSON object: %s", where.text);
     t->item[t->n] = (sol_task_item){0};
-    sol_status st = json_is_object(object) ? read_item(object, &t->item[t->n++], err)
+    sol_status st = json_is_object(object) ? read_item(t->kind, object, &t->item[t->n++], err)
                                            : sol_fail(err, SOL_ERR_FORMAT, "not a JSON object");
     json_decref(object);
     return st;

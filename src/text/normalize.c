@@ -181,12 +181,6 @@ size_t sol_letter_lower(uint32_t c, char out[8])
     return sol_utf8_put((uint32_t)utf8proc_tolower((utf8proc_int32_t)c), out);
 }
 
-size_t sol_letter_title(uint32_t c, char out[8])
-{
-    if (c == 0xDF) return sol_utf8_put('S', out) + sol_utf8_put('s', out + 1);
-    return sol_utf8_put((uint32_t)utf8proc_totitle((utf8proc_int32_t)c), out);
-}
-
 static sol_status lowercase(rewrite *r, sol_err *err)
 {
     r->changed = true;

@@ -61,10 +61,8 @@ sol_status sol_normalizer_run(const sol_normalizer *z, sol_normal_scratch *s,
                               sol_regex_scratch *regex, bool begins, const char **text, size_t *n,
                               sol_err *err);
 
-/* A character as a small letter, and as the first letter of a word: UTF-8 into out, returns its
- * bytes. Of title forms of several characters that of U+00DF alone, "Ss", is known, and the
- * small sigma of the end of a word is not made. */
+/* A character as a small letter: UTF-8 into out, returns its bytes. The small sigma of the end of a
+ * word is not made. */
 size_t sol_letter_lower(uint32_t c, char out[8]);
-size_t sol_letter_title(uint32_t c, char out[8]);
 
 #endif
