@@ -78,6 +78,12 @@ static sol_status open_train_data(sol_trainer *t, const opening *o, sol_err *err
     char sampled[SOL_PATH_MAX], tokens[SOL_PATH_MAX];
     sol_run_dir_file(&t->dir, "tokens-self.h5", sampled);
     sol_run_dir_file(&t->dir, "tokens-train.h5", tokens);
+    if (self && !made && t->saved_step >= 0 && !sol_file_exists(sampled))
+        return sol_fail(
+            err, SOL_ERR_CONFIG,
+            "%s: cannot resume, this file is missing: it holds the text that was sampled "
+            "from the model before the run's first step",
+            sampled);
     if (self && !made) {
         sol_model plain = o->norms.added ? sol_model_without_sub_norms(t->model) : *t->model;
         SOL_TRY(sol_job_sample_self(t->program, c, &t->dir, &plain, t->tokenizer, sampled, err));

@@ -74,3 +74,12 @@ grep -q "tokens-self-part.h5: --resume goes on with it" "$dir/said" || fail "$(c
 expect 0 "sampled tokens taken from" train "$dir/e"
 same "$dir/e" "an interrupt"
 echo "$n kills over $calls calls: the same text"
+
+# A run that is on its way needs the text it began with: what is missing is named, nothing is sampled.
+more="--set train.steps=3 --set checkpoint.every=1 --set residual.schedule=none --set optim.schedule=constant"
+# shellcheck disable=SC2086
+expect 0 "" train "$dir/d" $more
+rm "$dir/d/ckpt/step-000003.h5" "$dir/d/tokens-self.h5"
+# shellcheck disable=SC2086
+expect 2 "d/tokens-self.h5: cannot resume, this file is missing" train "$dir/d" $more
+[ ! -e "$dir/d/tokens-self.h5" ] || fail "a text was sampled for a run that cannot take it"
