@@ -309,6 +309,8 @@ START_TEST(bad_task_files_are_named_with_their_line)
         {"{\"ctx\": 7, \"choices\": [\"x\", \"y\"], \"gold\": 0}", "no string under \"ctx\""},
         {"{\"nothing\": 1}", "known form"},
         {"{\"ctx\": ", "task.jsonl:1: not a JSON object"},
+        {"{\"ctx\": \"a\\u0000\"}",
+         "task.jsonl:1: not a JSON object: a string holds the character 0"},
         {"[1, 2]", "not a JSON object"},
         {"{\"ctx\": \"a\", \"gold\": 0}", "no list under \"choices\""},
         {"{\"ctx\": \"a\", \"choices\": \"x\", \"gold\": 0}", "no list under \"choices\""},

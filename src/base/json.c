@@ -74,15 +74,24 @@ static size_t token_length(const char *text, size_t n, size_t at, bool *replace,
     return k ? k : 1;
 }
 
+/* json_loadb, without a name of its own C interface in what people read. */
+static json_t *load(const char *text, size_t n, size_t flags, json_error_t *why)
+{
+    json_t *root = json_loadb(text, n, flags, why);
+    if (!root && json_error_code(why) == json_error_null_character)
+        snprintf(why->text, sizeof why->text, "a string holds the character 0 (\\u0000)");
+    return root;
+}
+
 json_t *sol_json_load(const char *text, size_t n, size_t flags, json_error_t *why)
 {
     size_t found = 0, to = 0;
     bool replace;
     double value;
     for (size_t at = 0; at < n; found += replace) at += token_length(text, n, at, &replace, &value);
-    if (found == 0) return json_loadb(text, n, flags, why);
+    if (found == 0) return load(text, n, flags, why);
     char *copy = malloc(n + found * REPLACED_BYTES);
-    if (!copy) return json_loadb(text, n, flags, why); /* which fails, too */
+    if (!copy) return load(text, n, flags, why); /* which fails, too */
     for (size_t at = 0, k; at < n; at += k) {
         k = token_length(text, n, at, &replace, &value);
         if (replace) {
@@ -92,7 +101,7 @@ json_t *sol_json_load(const char *text, size_t n, size_t flags, json_error_t *wh
             to += k;
         }
     }
-    json_t *root = json_loadb(copy, to, flags, why);
+    json_t *root = load(copy, to, flags, why);
     free(copy);
     return root;
 }
