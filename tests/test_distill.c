@@ -257,6 +257,26 @@ START_TEST(samples_stand_for_the_rest)
 }
 END_TEST
 
+/* A teacher whose logits are no numbers: the tokens are some of the vocabulary, and their
+ * probabilities show it. */
+START_TEST(a_teacher_that_gives_nan_is_seen)
+{
+    enum { SIZE = 300, K = 8, S = 5 };
+    sol_distill d = {.temperature = 1, .top_k = K, .samples = S};
+    sol_ctx *ctx;
+    float *t, probs[K + 1];
+    int32_t ids[K];
+    ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
+    ck_ok(sol_alloc_array((void **)&t, SIZE, sizeof *t, err));
+    for (int v = 0; v < SIZE; v++) t[v] = NAN;
+    sol_distill_row_select(&ctx->kernels.train_ops, t, SIZE, &d, 0.5f, -1, ids, probs);
+    for (int i = 0; i < K; i++) ck_assert(ids[i] >= 0 && ids[i] < SIZE && isnan(probs[i]));
+    ck_assert(isnan(probs[K]));
+    sol_free(t);
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
 /* Long rows with odd tails, with every set of features, against the definitions in double. */
 START_TEST(row_kernels)
 {
@@ -397,6 +417,7 @@ END_TEST
 SOL_TEST_MAIN("distill", tcase_add_test(tc, losses_and_gradients_are_those_of_pytorch);
               tcase_add_test(tc, from_a_cache_too); tcase_add_test(tc, with_products_in_bf16);
               tcase_add_test(tc, samples_stand_for_the_rest);
+              tcase_add_test(tc, a_teacher_that_gives_nan_is_seen);
               tcase_add_test(tc, the_largest_come_first_and_equal_ones_in_order);
               tcase_add_test(tc, row_kernels); tcase_add_test(tc, relations_of_heads);
               tcase_add_test(tc, stored_matrices))

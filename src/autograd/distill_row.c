@@ -234,8 +234,10 @@ static void draw(const sol_train_ops *ops, const tail *a, float start, const int
             inside += mass_of(a, v);
             found = v;
         }
-        for (int64_t w = 0; found < 0; w++) /* nothing but rounding was left in the block */
-            if (in_tail(a, w)) found = w;
+        /* Nothing but rounding was left in the block; the last token where logits are NaN, which no
+         * comparison finds. */
+        for (int64_t w = 0; found < 0; w++)
+            if (in_tail(a, w) || w == a->V - 1) found = w;
         out[i] = (int32_t)found;
     }
 }
