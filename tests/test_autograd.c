@@ -350,10 +350,47 @@ START_TEST(cheap_nodes_run_again)
 }
 END_TEST
 
+/* h read by the loss, whose call opens the backward pass, and by a node before it: the loss finds h
+ * where the forward pass left it, and the gradients are those of a kept h. */
+START_TEST(a_loss_shares_its_cheap_input)
+{
+    enum { N = 6, V = 9 };
+    static int32_t target[N] = {0, 3, 1, 4, 2, 2};
+    sol_ctx *ctx;
+    float x[N * N], w[] = {1, 2, 3, 4, 5, 6}, a[V * N], grads[2][N * N + N + V * N], loss[2][N];
+    ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
+    for (int i = 0; i < N * N; i++) x[i] = (float)(i % 7) - 2.5f;
+    for (int i = 0; i < V * N; i++) a[i] = (float)(i % 4) / 8 - 0.15f;
+    for (int kept = 0; kept < 2; kept++) {
+        sol_tape *t;
+        float *dx = grads[kept], *dw = dx + N * N, *da = dw + N;
+        ck_ok(sol_tape_create(&t, ctx, err));
+        sol_var vx = sol_tape_param(t, SOL_F32, sol_shape2(N, N), x, dx),
+                vw = sol_tape_param(t, SOL_F32, sol_shape2(1, N), w, dw),
+                va = sol_tape_param(t, SOL_F32, sol_shape2(V, N), a, da),
+                targets = sol_tape_input(t, SOL_I32, sol_shape1(N));
+        sol_var h = sol_rmsnorm(t, vx, vw, 1e-5f, SOL_F32);
+        sol_var y = sol_head_loss(t, h, sol_linear(t, va, h, SOL_F32), targets, SOL_F32);
+        if (kept) sol_tape_keep(t, h);
+        ck_ok(sol_tape_plan(t, y, &(sol_tape_opts){0}, err));
+        ck_ok(sol_tape_allocate(t, err));
+        memcpy(sol_tape_data(t, targets), target, sizeof target);
+        for (int i = 0; i < N; i++) sol_tape_grad(t, y)[i] = 1.0f / N;
+        sol_tape_run_backward(t, true, true);
+        memcpy(loss[kept], sol_tape_data(t, y), sizeof loss[kept]);
+        sol_tape_free(&t);
+    }
+    ck_assert_mem_eq(loss[0], loss[1], sizeof loss[0]);
+    ck_assert_mem_eq(grads[0], grads[1], sizeof grads[0]);
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
 SOL_TEST_MAIN("autograd", tcase_add_test(tc, every_op_passes_its_gradient_check);
               tcase_add_test(tc, gradient_check_finds_faults);
               tcase_add_test(tc, gradient_check_finds_lies);
               tcase_add_test(tc, recording_errors_stick);
               tcase_add_test(tc, gradients_of_one_tensor_add_up);
               tcase_add_test(tc, prologue_finishes_gradients);
-              tcase_add_test(tc, cheap_nodes_run_again))
+              tcase_add_test(tc, cheap_nodes_run_again);
+              tcase_add_test(tc, a_loss_shares_its_cheap_input))

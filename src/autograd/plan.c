@@ -237,16 +237,24 @@ static void emit(sol_tape *t, step_kind kind, int node)
     touch_data(t, s, step_time(t, t->steps.n - 1));
 }
 
+/* Whether v must stay where the forward pass left it: it is kept, or a step after the forward pass
+ * reads it there, as that of a loss which computes in backward. */
+static bool stays(const sol_tape *t, const tape_var *v)
+{
+    if (v->keep) return true;
+    return v->buffer[0] >= 0 && tape_buffer_at(t, v->buffer[0])->last >= step_time(t, t->n_main);
+}
+
 /* Whether a var is computed again, rather than kept, for a backward call that reads it: its node is
- * cheap to repeat, and nothing that the node makes is kept for another reason. */
+ * cheap to repeat, and nothing that the node makes stays for another reason. */
 static bool runs_again(const sol_tape *t, int var)
 {
     const tape_var *v = tape_var_at(t, var);
-    if (v->kind != VAR_NODE || v->prologue || v->keep || v->recomputed) return false;
+    if (v->kind != VAR_NODE || v->prologue || v->recomputed) return false;
     const tape_node *n = tape_node_at(t, v->node);
-    bool kept = false;
-    for (int o = 0; o < n->n_out; o++) kept = kept || tape_var_at(t, n->out[o])->keep;
-    return tape_promises(n, SOL_OP_CHEAP_TO_REPEAT) && !kept;
+    for (int o = 0; o < n->n_out; o++)
+        if (stays(t, tape_var_at(t, n->out[o]))) return false;
+    return tape_promises(n, SOL_OP_CHEAP_TO_REPEAT);
 }
 
 /* Runs again the cheap nodes whose outputs the backward call of `reader` reads, once each. A loss
