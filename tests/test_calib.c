@@ -325,6 +325,29 @@ START_TEST(objective_never_rises_and_q_is_its_own_quantization)
 }
 END_TEST
 
+/* Per tensor, narrow: rows begin with scales of their own, and the first one's happens to be the
+ * best that all can have. */
+START_TEST(one_scale_a_tensor)
+{
+    enum { ROWS = 3, COLS = 8 };
+    static const float size[ROWS] = {1, 0.5f, 1.5f};
+    float w[ROWS * COLS], b[ROWS * COLS], q[ROWS * COLS], again[ROWS * COLS], h[COLS * COLS] = {0};
+    sol_quant_spec spec = spec_of("sherry", SOL_PER_TENSOR, 0, SOL_LAYOUT_CONTIGUOUS, 0, 0);
+    sol_ctx *ctx = make_ctx(1);
+    for (int sweeps = 0; sweeps < 3; sweeps += 2) {
+        for (int i = 0; i < ROWS * COLS; i++) w[i] = b[i] = size[i / COLS] * (i % 2 ? -1 : 1);
+        for (int i = 0; i < COLS; i++)
+            for (int j = 0; j < COLS; j++) h[i * COLS + j] = i == j;
+        sol_calib_system s = {
+            .cols = COLS, .n_parts = 1, .part_rows = {ROWS}, .w = w, .h = h, .b = b, .q = q};
+        ck_ok(solve(ctx, &spec, "layer", 0.01, sweeps, 1, &s, err));
+        sol_quant_effective(ctx, &spec, q, ROWS, COLS, (sol_residual_mix){1, 0}, again);
+        ck_assert_mem_eq(again, q, sizeof q);
+    }
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
 /* The same problem with its columns in STQ1_0's order is the same problem. */
 START_TEST(stride16_is_a_permutation)
 {
@@ -720,7 +743,7 @@ END_TEST
 SOL_TEST_MAIN(
     "calib", tcase_add_test(tc, golden_layer); tcase_add_test(tc, nothing_much_better_exists);
     tcase_add_loop_test(tc, objective_never_rises_and_q_is_its_own_quantization, 0, N_VARIANTS);
-    tcase_add_test(tc, stride16_is_a_permutation);
+    tcase_add_test(tc, one_scale_a_tensor); tcase_add_test(tc, stride16_is_a_permutation);
     tcase_add_test(tc, threads_never_change_the_result);
     tcase_add_test(tc, inputs_without_information);
     tcase_add_test(tc, what_cannot_be_solved_is_named); tcase_add_test(tc, factors_of_a_matrix);

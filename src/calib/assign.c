@@ -349,7 +349,8 @@ static void scale_tile(void *arg, int64_t i, int thread)
     }
 }
 
-/* Per tensor: one scale for all rows of a part. */
+/* Per tensor: one scale for all rows of a part, a new one or that of its first row. The first
+ * assignment of a narrow layer gives every row its own (run_scales). */
 static void part_scales(const sol_solver *z)
 {
     int64_t row = 0;
@@ -359,9 +360,9 @@ static void part_scales(const sol_solver *z)
         for (int64_t r = row; r < end; r++) M += z->moments[2 * r], c += z->moments[2 * r + 1];
         float fresh = M > 0 && c / M > 0.2 * old ? round_scale(z, c / M) : (float)old;
         bool better = M * fresh * fresh - 2 * c * fresh < M * old * old - 2 * c * old;
+        double a = better ? fresh : (float)old;
         for (; row < end; row++) {
-            if (better) z->alpha[row] = fresh;
-            double a = z->alpha[row];
+            z->alpha[row] = (float)a;
             z->gain[row] = z->moments[2 * row] * a * a - 2 * z->moments[2 * row + 1] * a;
         }
     }
