@@ -719,7 +719,10 @@ START_TEST(interrupted_and_refused)
         int left = calls;
         ck_ok(sol_calib_create(&c, ctx, t.model, &t.spec, &t.opts, &t.data, err));
         sol_calib_watch(c, stop_at_once, &left);
+        ck_fails(sol_calib_block(c, 1, &r, err), SOL_ERR_USAGE,
+                 "block 1: calibration is at block 0");
         ck_fails(sol_calib_block(c, 0, &r, err), SOL_ERR_INTERRUPTED, "interrupted");
+        ck_fails(sol_calib_block(c, 0, &r, err), SOL_ERR_USAGE, "calibration is at block 1");
         ck_assert_mem_eq(before, t.model->data, model_bytes(t.model));
         sol_calib_free(&c);
     }

@@ -41,8 +41,8 @@ struct sol_calib {
     double *error; /* [n T] of each token */
     sol_calib_watch_fn watch;
     void *watch_user;
-    int64_t layer; /* the block at work, and its set of layers, for the watch function */
-    int set;
+    int64_t layer; /* the block at work, -1 before the first; the watch function hears of it */
+    int set;       /* of its layers, at work */
     double passed[2 * SOL_LAYER_SETS + 1]; /* sol_calib_shares */
 };
 
@@ -508,8 +508,11 @@ static sol_status train_block(sol_calib *c, double *error, sol_err *err)
     return run_quantized(c, c->latent, error, err);
 }
 
-static void begin_block(sol_calib *c, int64_t layer)
+static sol_status begin_block(sol_calib *c, int64_t layer, sol_err *err)
 {
+    if (layer != c->layer + 1)
+        return sol_fail(err, SOL_ERR_USAGE, "block %lld: calibration is at block %lld",
+                        (long long)layer, (long long)c->layer + 1);
     c->layer = layer;
     sol_calib_shares(c->model, &c->spec, &c->opts, layer, c->passed);
     take_block(c, layer, c->original);
@@ -517,6 +520,7 @@ static void begin_block(sol_calib *c, int64_t layer)
     memcpy(c->effective->data, c->original->data, sol_calib_block_bytes(c->latent));
     memcpy(c->x_in, c->x_q,
            (size_t)(all_windows(c) * c->opts.seq * c->model->config.hidden_size) * sizeof *c->x_in);
+    return SOL_OK;
 }
 
 static sol_status solve_block(sol_calib *c, sol_calib_report *r, sol_err *err)
@@ -531,7 +535,7 @@ static sol_status solve_block(sol_calib *c, sol_calib_report *r, sol_err *err)
 
 sol_status sol_calib_block(sol_calib *c, int64_t layer, sol_calib_report *r, sol_err *err)
 {
-    begin_block(c, layer);
+    SOL_TRY(begin_block(c, layer, err));
     SOL_TRY(solve_block(c, r, err));
     r->block = layer;
     SOL_TRY(run_quantized(c, c->original, &r->rounded, err));
@@ -554,7 +558,7 @@ sol_status sol_calib_restore(sol_calib *c, int64_t layer, const sol_model *block
     if (block->n_elements != c->latent->n_elements || block->dtype != SOL_F32)
         return sol_fail(err, SOL_ERR_SHAPE, "block %lld: is not one of this model",
                         (long long)layer);
-    begin_block(c, layer);
+    SOL_TRY(begin_block(c, layer, err));
     run_block(c, c->fp, c->original, c->x_fp);
     memcpy(c->latent->data, block->data, sol_calib_block_bytes(c->latent));
     give_block(c, layer);
@@ -660,6 +664,7 @@ sol_status sol_calib_create(sol_calib **out, sol_ctx *ctx, sol_model *m, const s
     if (st != SOL_OK) return st;
     c->ctx = ctx;
     c->model = m;
+    c->layer = -1;
     c->spec = *spec;
     c->opts = *o;
     c->chunk = sol_calib_chunk_windows(o);

@@ -131,12 +131,14 @@ void sol_calib_free(sol_calib **c);
 /* Installs the progress function; fn NULL: none. */
 void sol_calib_watch(sol_calib *c, sol_calib_watch_fn fn, void *user);
 
-/* Calibrates block `layer` and sets *r; blocks come in order, from 0, or SOL_ERR_SHAPE.
+/* Calibrates block `layer` and sets *r. SOL_ERR_USAGE: the blocks do not come in order, from 0.
  * SOL_ERR_INTERRUPTED: the progress function said so; the model's block is as it was.
- * SOL_ERR_NONFINITE names the layer whose inputs are not finite. */
+ * SOL_ERR_NONFINITE names the layer whose inputs are not finite. After a failure c can only be
+ * freed: the streams stand inside the block. */
 sol_status sol_calib_block(sol_calib *c, int64_t layer, sol_calib_report *r, sol_err *err);
 /* Takes the latent weights of block `layer` from an earlier calibration instead; block: a model of
- * this one block, as sol_calib_block_model gives it. */
+ * this one block, as sol_calib_block_model gives it. SOL_ERR_SHAPE: it is of another shape;
+ * SOL_ERR_USAGE as sol_calib_block. */
 sol_status sol_calib_restore(sol_calib *c, int64_t layer, const sol_model *block, sol_err *err);
 /* The latent weights of the last block, to be stored: a model of one block, in f32, with an
  * embedding of one token. Borrowed. */

@@ -68,8 +68,13 @@ static sol_status create(sol_refine *r, int64_t layer, sol_ctx *ctx, sol_model *
 {
     sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f};
     size_t n = latent->data ? (size_t)latent->n_elements : 1;
-    *r = (sol_refine){
-        .ctx = ctx, .opts = o, .spec = *spec, .layer = layer, .mix = {{1, 0}, 1}, .latent = latent};
+    *r = (sol_refine){.ctx = ctx,
+                      .opts = o,
+                      .spec = *spec,
+                      .layer = layer,
+                      .mix = {{1, 0}, 1},
+                      .latent = latent,
+                      .share = {.dist = o->dist}}; /* so that a failure here can be agreed on */
     SOL_TRY(sol_alloc_array((void **)&r->grads, n, sizeof *r->grads, err));
     SOL_TRY(record(r, err));
     if (!latent->data) return SOL_OK;
