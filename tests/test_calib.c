@@ -743,6 +743,51 @@ START_TEST(interrupted_and_refused)
 }
 END_TEST
 
+/* Rounding the embedding takes the rounded floats, and the stored matrix they are cast from. */
+START_TEST(bytes_of_a_rounded_embedding)
+{
+    sol_ctx *ctx = make_ctx(1);
+    toy t;
+    sol_model *m;
+    toy_make(&t, ctx);
+    sol_model_config c = t.model->config;
+    c.vocab_size = 1 << 20; /* more than any layer takes to be solved */
+    ck_ok(sol_model_describe(&m, &c, SOL_F32, err));
+    const sol_param *p = sol_model_embedding(m);
+    size_t ternary, bytes;
+    t.spec.embed_type = SOL_TERNARY;
+    ck_ok(sol_calib_bytes(m, &t.spec, &t.opts, 1, &ternary, err));
+    for (int i = 0; i < 2; i++) {
+        sol_stored s = {.type = i ? SOL_Q4 : SOL_Q8, .rows = p->rows, .cols = p->cols};
+        t.spec.embed_type = s.type;
+        ck_ok(sol_calib_bytes(m, &t.spec, &t.opts, 1, &bytes, err));
+        ck_assert_uint_eq(bytes - ternary, sol_stored_bytes(&s) + sol_stored_scale_bytes(&s) +
+                                               (size_t)p->cols * sizeof(float));
+    }
+    sol_model_free(&m);
+    sol_model_free(&t.model);
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
+/* Groups too wide for a small problem: it stays small. */
+START_TEST(rates_of_wide_groups)
+{
+    sol_ctx *ctx = make_ctx(1);
+    toy t;
+    sol_calib_work rates;
+    toy_make(&t, ctx);
+    t.spec.group_size = 1024;
+    t.opts.sweeps = 0;
+    t.opts.steps = 0;
+    ck_ok(sol_calib_rates(ctx, t.model, &t.spec, &t.opts, &rates, err));
+    ck_assert(rates.solver > 0 && rates.factors > 0 && rates.search > 0 && rates.products > 0);
+    ck_assert_uint_lt(sol_peak_rss(), (size_t)(SOL_TEST_SLOW ? 800 : 200) << 20);
+    sol_model_free(&t.model);
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
 SOL_TEST_MAIN(
     "calib", tcase_add_test(tc, golden_layer); tcase_add_test(tc, nothing_much_better_exists);
     tcase_add_loop_test(tc, objective_never_rises_and_q_is_its_own_quantization, 0, N_VARIANTS);
@@ -752,4 +797,5 @@ SOL_TEST_MAIN(
     tcase_add_test(tc, what_cannot_be_solved_is_named); tcase_add_test(tc, factors_of_a_matrix);
     tcase_add_test(tc, tables_of_patterns); tcase_add_test(tc, model_is_calibrated);
     tcase_add_test(tc, soft_latent_start); tcase_add_test(tc, model_in_bf16_without_training);
-    tcase_add_test(tc, progress_of_a_block); tcase_add_test(tc, interrupted_and_refused))
+    tcase_add_test(tc, progress_of_a_block); tcase_add_test(tc, interrupted_and_refused);
+    tcase_add_test(tc, bytes_of_a_rounded_embedding); tcase_add_test(tc, rates_of_wide_groups))

@@ -12,6 +12,7 @@
 #include "kernels/factor.h"
 
 enum { TRIES = 3, PROBE_TOKENS = 1024, PROBE_STEPS = 6 };
+enum { HEAD = 64, LEAST_WIDTH = 256, MOST_NARROW = 768, MOST_WIDTH = 2048 }; /* of layers */
 
 /* A layer with random moments: H = I + u u^T for some u, so that it is positive definite. */
 typedef struct probe_layer {
@@ -90,23 +91,35 @@ static sol_status probe_solver(const sol_ctx *ctx, const sol_quant_spec *spec,
     return st;
 }
 
-/* The widest input of a layer, in units, within 3 and 8: each tile of rows reads the whole of H,
- * which wide layers do from memory. */
-static int64_t wide_units(const sol_model *m, int64_t unit)
+/* Columns of the narrow layer, which blocks, groups and heads of 64 divide. Groups that would make
+ * it wide become whole rows in *spec: what is timed must stay small. */
+static int64_t narrow_width(sol_quant_spec *spec)
+{
+    int64_t step = HEAD * sol_quant_block(spec), width = sol_round_up(LEAST_WIDTH, step);
+    if (spec->granularity != SOL_PER_GROUP) return width;
+    for (int64_t whole = width; whole <= MOST_NARROW; whole += step)
+        if (whole % spec->group_size == 0) return whole;
+    spec->granularity = SOL_PER_CHANNEL;
+    return width;
+}
+
+/* Columns of the wide one, twice as many or more: as wide as the widest input of a layer, up to
+ * MOST_WIDTH. Each tile of rows reads the whole of H, which wide layers do from memory. */
+static int64_t wide_width(const sol_model *m, int64_t narrow)
 {
     int64_t widest = 0;
     for (int i = 0; i < m->n_params; i++)
         if (m->params[i].quantized) widest = sol_max_i64(widest, m->params[i].cols);
-    return sol_min_i64(sol_max_i64(widest / unit, 3), 8);
+    return narrow * sol_max_i64(sol_min_i64(widest, MOST_WIDTH) / narrow, 2);
 }
 
 /* Rates of solver, factors and search, from a narrow layer, where the search is most of the time,
  * and a wide one; with so many rows that they, and not the copies of H, are its time. */
 static sol_status solver_rates(const sol_ctx *ctx, const sol_quant_spec *spec,
-                               const sol_calib_opts *o, int64_t unit, int64_t wide,
+                               const sol_calib_opts *o, int64_t narrow, int64_t wide,
                                sol_calib_work *rates, sol_err *err)
 {
-    int64_t rows = 64 * sol_max_i64(sol_pool_threads(ctx->pool), 4), cols[2] = {unit, wide};
+    int64_t rows = 64 * sol_max_i64(sol_pool_threads(ctx->pool), 4), cols[2] = {narrow, wide};
     double time[2], factors;
     sol_calib_work w[2];
     for (int i = 0; i < 2; i++) {
@@ -155,7 +168,7 @@ static sol_status time_block(sol_ctx *ctx, const sol_quant_spec *spec, const sol
 
 /* Rates of running and of training a block: what is left of its time behind the solver. */
 static sol_status block_rates(sol_ctx *ctx, const sol_quant_spec *spec, const sol_calib_opts *o,
-                              int64_t unit, sol_calib_work *rates, sol_err *err)
+                              int64_t width, sol_calib_work *rates, sol_err *err)
 {
     static const uint64_t ends[] = {0, PROBE_TOKENS};
     uint16_t ids[PROBE_TOKENS];
@@ -167,10 +180,10 @@ static sol_status block_rates(sol_ctx *ctx, const sol_quant_spec *spec, const so
     double seconds;
     SOL_TRY(sol_model_config_named("tiny", &shape, err));
     shape.num_hidden_layers = 1;
-    shape.hidden_size = unit;
-    shape.intermediate_size = 2 * unit;
-    shape.head_dim = 64;
-    shape.num_attention_heads = shape.num_key_value_heads = unit / 64;
+    shape.hidden_size = width;
+    shape.intermediate_size = 2 * width;
+    shape.head_dim = HEAD;
+    shape.num_attention_heads = shape.num_key_value_heads = width / HEAD;
     for (int i = 0; i < PROBE_TOKENS; i++) ids[i] = (uint16_t)(i * 37 % shape.vocab_size);
     some.seq = o->seq < 256 ? o->seq : 256;
     some.windows = PROBE_TOKENS / (some.seq + 1);
@@ -196,13 +209,10 @@ sol_status sol_calib_rates(sol_ctx *ctx, const sol_model *m, const sol_quant_spe
     sol_quant_spec plain = *spec;
     plain.overrides = NULL;
     plain.embed_type = SOL_F32;
-    /* A width that blocks, groups and heads of 64 divide, of 256 columns or more. */
-    int64_t unit = 64 * sol_quant_block(&plain);
-    if (plain.granularity == SOL_PER_GROUP)
-        while (unit % plain.group_size != 0 || unit < 256) unit += 64 * sol_quant_block(&plain);
+    int64_t narrow = narrow_width(&plain);
     *rates = (sol_calib_work){0};
-    SOL_TRY(solver_rates(ctx, &plain, o, unit, unit * wide_units(m, unit), rates, err));
-    return block_rates(ctx, &plain, o, unit, rates, err);
+    SOL_TRY(solver_rates(ctx, &plain, o, narrow, wide_width(m, narrow), rates, err));
+    return block_rates(ctx, &plain, o, narrow, rates, err);
 }
 
 double sol_calib_seconds(const sol_calib_work *work, const sol_calib_work *rates)

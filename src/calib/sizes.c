@@ -5,6 +5,7 @@
 #include "base/num.h"
 #include "calib/refine.h"
 #include "kernels/gemm.h"
+#include "kernels/stored.h"
 
 const sol_layer_set sol_layer_sets[SOL_LAYER_SETS] = {
     {SOL_STAGE_INPUT_NORM, 3, {SOL_ROLE_Q, SOL_ROLE_K, SOL_ROLE_V}, false, "q, k, v"},
@@ -67,13 +68,19 @@ int64_t sol_calib_chunk_windows(const sol_calib_opts *o)
     return sol_min_i64(n, sol_ceil_div(o->windows + o->held_out, SOL_CALIB_LANES));
 }
 
-/* Bytes of the embedding as it ships, and of what it is rounded from where the model has it in
- * bf16. */
-static size_t rounding_bytes(const sol_model *m, const sol_quant_spec *spec)
+/* Bytes that filling the streams takes: the tokens and those that follow them, the embedding as it
+ * ships, what it is rounded from where the model has it in bf16, and the workspace of
+ * sol_packed_round. */
+static size_t filling_bytes(const sol_model *m, const sol_quant_spec *spec, size_t tokens)
 {
-    size_t one = (size_t)sol_param_count(sol_model_embedding(m)) * sizeof(float);
-    if (spec->embed_type == SOL_F32) return 0;
-    return m->dtype == SOL_F32 ? one : 2 * one;
+    const sol_param *p = sol_model_embedding(m);
+    sol_stored s = {.type = spec->embed_type, .rows = p->rows, .cols = p->cols};
+    size_t ids = 2 * tokens * sizeof(int32_t), floats = (size_t)sol_param_count(p) * sizeof(float);
+    if (spec->embed_type == SOL_F32) return ids;
+    if (m->dtype != SOL_F32) floats *= 2;
+    if (spec->embed_type == SOL_TERNARY) return ids + floats;
+    return ids + floats + sol_stored_bytes(&s) + sol_stored_scale_bytes(&s) +
+           (size_t)p->cols * sizeof(float);
 }
 
 /* *bytes: what the tapes take by themselves, planned over a block without weights. */
@@ -125,9 +132,10 @@ sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const
 {
     sol_model_config one = sol_calib_one_block(&m->config);
     sol_model *block = NULL;
-    /* The embedding is rounded before any layer is solved. */
-    size_t tapes = 0, solver = rounding_bytes(m, spec),
-           rows = (size_t)(sol_calib_chunk_windows(o) * o->seq);
+    size_t tapes = 0, rows = (size_t)(sol_calib_chunk_windows(o) * o->seq),
+           tokens = (size_t)((o->windows + o->held_out) * o->seq);
+    /* The streams are filled before any layer is solved: the larger of both. */
+    size_t passing = filling_bytes(m, spec, tokens);
     sol_status st = sol_calib_check_quant(spec, err);
     if (st == SOL_OK) st = sol_model_describe(&block, &one, SOL_F32, err);
     if (st == SOL_OK) st = tape_bytes(block, spec, o, &tapes, err);
@@ -141,13 +149,13 @@ sol_status sol_calib_bytes(const sol_model *m, const sol_quant_spec *spec, const
         size_t some = max_solve_bytes(
             m, spec, &sol_layer_sets[i], sol_layer_set_rows(block, &sol_layer_sets[i]),
             sol_layer_param(block, sol_layer_sets[i].which[0])->cols, o, threads);
-        if (some > solver) solver = some;
+        passing = sol_max_size(passing, some);
     }
-    size_t tokens = (size_t)((o->windows + o->held_out) * o->seq),
-           streams = 3 * tokens * (size_t)m->config.hidden_size,
+    size_t streams = 3 * tokens * (size_t)m->config.hidden_size,
            moments = (size_t)(e.in * e.in + e.weights);
-    *bytes = tapes + solver + 3 * sol_calib_block_bytes(block) + (size_t)e.scratch +
-             sol_share_bytes(o->dist, (int64_t)moments) + tokens * sizeof(double) +
+    *bytes = tapes + passing + 3 * sol_calib_block_bytes(block) + (size_t)e.scratch +
+             sol_share_bytes(o->dist, (int64_t)moments) +
+             tokens * (sizeof(double) + sizeof(int32_t)) +
              (streams + rows * (size_t)(e.in + e.out) + 2 * moments + 2 * (size_t)e.weights) *
                  sizeof(float);
     sol_model_free(&block);
