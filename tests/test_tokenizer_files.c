@@ -441,6 +441,17 @@ START_TEST(gguf_byte_level)
     a.eos = -1;
     ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_UNSUPPORTED,
              "add_eos_token is true, but which token that is");
+    /* A name that means NFC, and a file that names neither BOS nor EOS. */
+    sol_tokenizer_arrays qwen = a;
+    qwen.pre = "qwen2";
+    qwen.bos = -1;
+    qwen.add_eos = 0;
+    qwen.nfc = -1;
+    ck_ok(sol_tokenizer_from_arrays(&t, "g", &qwen, err));
+    expect(t, "a a", SOL_ENCODE_BOS, 2, 0, 2);
+    ck_assert_int_eq(sol_tokenizer_bos(t), -1);
+    ck_assert_int_eq(sol_tokenizer_eos(t), -1);
+    sol_tokenizer_free(&t);
     a.eos = 4;
     a.merges = unknown;
     ck_fails(sol_tokenizer_from_arrays(&t, "g", &a, err), SOL_ERR_FORMAT,

@@ -145,7 +145,8 @@ static bool contradicts_merges(const sol_tokenizer_arrays *a)
     return a->n_merges > 0;
 }
 
-/* Puts a normalizer to NFC in front of the tokenizer, by way of its tokenizer.json. */
+/* Puts a normalizer to NFC in front of the tokenizer, by way of its tokenizer.json, which names
+ * neither BOS nor EOS. */
 static sol_status add_nfc(sol_tokenizer **t, const char *name, sol_err *err)
 {
     char *text = NULL, *with_nfc = NULL;
@@ -160,7 +161,11 @@ static sol_status add_nfc(sol_tokenizer **t, const char *name, sol_err *err)
         with_nfc = json_dumps(root, JSON_COMPACT);
     st = with_nfc ? sol_tok_from_json(t, name, with_nfc, strlen(with_nfc), err)
                   : sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory for a tokenizer", name);
-    if (st == SOL_OK) st = sol_tokenizer_set_bos_eos(*t, old->bos, old->eos, err);
+    if (st == SOL_OK) {
+        (*t)->bos = old->bos;
+        (*t)->eos = old->eos;
+        st = sol_tok_finish(*t, name, err);
+    }
     free(with_nfc);
     json_decref(root);
     sol_free(text);
