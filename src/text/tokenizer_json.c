@@ -14,6 +14,7 @@ typedef struct entry {
     const char *text; /* of the JSON tree; NULL: no token has this id */
     size_t n;
     uint8_t type, added; /* SOL_TOKEN_*, SOL_ADDED_* */
+    bool merged;         /* a merge spells it (mark_merged) */
 } entry;
 
 typedef struct loader {
@@ -206,6 +207,16 @@ static bool read_merge(const json_t *value, const char **a, size_t *n_a, const c
     return *a && *b && *n_a && *n_b;
 }
 
+/* Both texts of a merge as one, in l->scratch. */
+static sol_status join(loader *l, const char *a, size_t n_a, const char *b, size_t n_b,
+                       sol_err *err)
+{
+    SOL_TRY(sol_grow_array((void **)&l->scratch, &l->cap_scratch, n_a + n_b, 1, err));
+    memcpy(l->scratch, a, n_a);
+    memcpy(l->scratch + n_a, b, n_b);
+    return SOL_OK;
+}
+
 static sol_status add_merge(loader *l, const json_t *value, size_t i, sol_err *err)
 {
     const char *a, *b;
@@ -213,11 +224,9 @@ static sol_status add_merge(loader *l, const json_t *value, size_t i, sol_err *e
     if (!read_merge(value, &a, &n_a, &b, &n_b))
         return sol_fail(err, SOL_ERR_FORMAT, "model.merges[%zu] is not a pair of tokens", i);
     int32_t left = 0, right = 0, result = 0;
-    SOL_TRY(sol_grow_array((void **)&l->scratch, &l->cap_scratch, n_a + n_b, 1, err));
     SOL_TRY(find_text(l, a, n_a, i, &left, err));
     SOL_TRY(find_text(l, b, n_b, i, &right, err));
-    memcpy(l->scratch, a, n_a);
-    memcpy(l->scratch + n_a, b, n_b);
+    SOL_TRY(join(l, a, n_a, b, n_b, err));
     SOL_TRY(find_text(l, l->scratch, n_a + n_b, i, &result, err));
     return sol_tok_add_merge(l->t, left, right, result, err);
 }
@@ -420,34 +429,38 @@ static sol_status is_one_word(const sol_tokenizer *t, const entry *e, bool *yes,
     return st;
 }
 
-/* Whether merges, a single symbol, or a whole word can make an added token that the vocabulary
- * has. */
-static sol_status is_reachable(const loader *l, int32_t id, bool *yes, sol_err *err)
+/* Marks the tokens that a merge spells: once for all, since there may be thousands of added tokens
+ * and hundreds of thousands of merges. */
+static sol_status mark_merged(loader *l, sol_err *err)
 {
-    const sol_tokenizer *t = l->t;
     const json_t *merges = json_object_get(l->model, "merges");
-    const entry *e = &l->entries[id];
-    *yes = sol_utf8_char(e->text, e->n) == e->n;
-    if (!*yes && t->ignore_merges) SOL_TRY(is_one_word(t, e, yes, err));
-    if (*yes) return SOL_OK;
     for (size_t i = 0; i < json_array_size(merges); i++) {
         const char *a, *b;
         size_t n_a, n_b;
-        if (read_merge(json_array_get(merges, i), &a, &n_a, &b, &n_b) && n_a + n_b == e->n &&
-            memcmp(a, e->text, n_a) == 0 && memcmp(b, e->text + n_a, n_b) == 0) {
-            *yes = true;
-            break;
-        }
+        if (!read_merge(json_array_get(merges, i), &a, &n_a, &b, &n_b)) continue;
+        SOL_TRY(join(l, a, n_a, b, n_b, err));
+        const sol_bytemap_entry *e = sol_bytemap_get(&l->by_text, l->scratch, n_a + n_b);
+        if (e) l->entries[e->value].merged = true;
     }
     return SOL_OK;
 }
 
+/* Whether merges, a single symbol, or a whole word can make an added token that the vocabulary
+ * has. */
+static sol_status is_reachable(const loader *l, int32_t id, bool *yes, sol_err *err)
+{
+    const entry *e = &l->entries[id];
+    *yes = e->merged || sol_utf8_char(e->text, e->n) == e->n;
+    return *yes || !l->t->ignore_merges ? SOL_OK : is_one_word(l->t, e, yes, err);
+}
+
 /* *what: the property of the added tokens that version 1 cannot hold; NULL: none. */
-static sol_status added_beyond_version_1(const loader *l, const char **what, sol_err *err)
+static sol_status added_beyond_version_1(loader *l, const char **what, sol_err *err)
 {
     const uint8_t strips = SOL_ADDED_LSTRIP | SOL_ADDED_RSTRIP | SOL_ADDED_SINGLE_WORD;
     int normalized = -1;
     *what = NULL;
+    SOL_TRY(mark_merged(l, err));
     for (int64_t id = 0; id < l->n_ids; id++) {
         const entry *e = &l->entries[id];
         bool reachable = false;
