@@ -85,6 +85,10 @@ START_TEST(what_goes_in_comes_out)
     sol_teacher_cache_close(&c);
     ck_ok(sol_store_kind(path, &kind, err));
     ck_assert_int_eq(kind, SOL_FILE_TEACHER_CACHE);
+    int64_t objects;
+    uint64_t bytes;
+    ck_ok(sol_store_verify(path, &objects, &bytes, err));
+    ck_assert_uint_eq(bytes, WINDOWS * SEQ * (K * (2 + 2) + 4 + 4));
     sol_test_dir_remove(dir);
 }
 END_TEST
@@ -116,6 +120,9 @@ START_TEST(damage_shows)
             st = sol_teacher_cache_read(c, w, K, ids, probs, NULL, &why);
         found += st != SOL_OK;
         sol_teacher_cache_close(&c);
+        int64_t objects;
+        uint64_t bytes;
+        ck_assert_int_eq(sol_store_verify(path, &objects, &bytes, NULL) == SOL_OK, st == SOL_OK);
     }
     ck_assert_int_gt(found, 5);
     ck_ok(sol_file_write(path, data, n - 300, err));

@@ -203,8 +203,8 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     } else {
         print_text(all, a);
         if (a->verify)
-            printf("verified   %" PRId64 " objects, %" PRIu64 " bytes of data: undamaged\n",
-                   objects, bytes);
+            printf("verified   %" PRId64 " objects, %" PRIu64 " bytes of data: undamaged%s\n",
+                   objects, bytes, kind == SOL_FILE_STUDY ? "; its records have no checksums" : "");
     }
     json_decref(all);
     sol_h5_close(&f);

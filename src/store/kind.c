@@ -6,6 +6,7 @@
 
 #include "base/crc.h"
 #include "store/parts.h"
+#include "store/teacher_cache.h"
 
 static sol_status kind_of(const sol_h5_file *f, sol_file_kind *kind, sol_err *err)
 {
@@ -69,16 +70,22 @@ sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err
     return st;
 }
 
+/* Datasets that go on changing have no checksum of their own; a teacher's cache has one for each of
+ * its windows. */
 static sol_status verify(const sol_h5_file *f, int64_t *n_objects, uint64_t *bytes, sol_err *err)
 {
+    sol_file_kind kind = SOL_FILE_MODEL;
     if (!f->sealed)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "%s: has no checksums: another program made it",
                         f->path);
+    SOL_TRY(kind_of(f, &kind, err));
+    if (kind == SOL_FILE_TEACHER_CACHE) SOL_TRY(sol_teacher_cache_verify(f->path, bytes, err));
+    *n_objects = (int64_t)f->tree.n;
     for (size_t i = 0; i < f->tree.n; i++) {
         const sol_h5_node *n = &f->tree.node[i];
-        if (n->is_dataset) SOL_TRY(sol_h5_verify(f, n, err));
+        if (!n->is_dataset || !n->has_crc) continue;
+        SOL_TRY(sol_h5_verify(f, n, err));
         *bytes += n->bytes;
-        ++*n_objects;
     }
     return SOL_OK;
 }
@@ -94,24 +101,31 @@ sol_status sol_store_verify(const char *path, int64_t *n_objects, uint64_t *byte
     return st;
 }
 
+static sol_status digest_of(const sol_h5_file *f, uint64_t *digest, sol_err *err)
+{
+    sol_file_kind kind = SOL_FILE_MODEL;
+    SOL_TRY(kind_of(f, &kind, err));
+    if (kind != SOL_FILE_CHECKPOINT && kind != SOL_FILE_MODEL && kind != SOL_FILE_PACKED)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: is not a model with its weights", f->path);
+    *digest = SOL_FNV_START;
+    for (size_t i = 0; i < f->tree.n; i++) { /* in the order of the paths */
+        const sol_h5_node *n = &f->tree.node[i];
+        if (strcmp(n->path, "/model") != 0 && strncmp(n->path, "/params/", 8) != 0) continue;
+        uint32_t crc = n->is_dataset && !n->has_crc
+                           ? sol_crc32c(0, f->map.data + n->offset, n->bytes)
+                           : n->crc;
+        *digest = sol_h5_node_digest(*digest, n, crc);
+    }
+    return SOL_OK;
+}
+
 sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *err)
 {
     sol_h5_file f;
-    sol_file_kind kind;
-    SOL_TRY(sol_store_kind(path, &kind, err));
-    if (kind != SOL_FILE_CHECKPOINT && kind != SOL_FILE_MODEL && kind != SOL_FILE_PACKED)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: is not a model with its weights", path);
     SOL_TRY(sol_h5_open(&f, path, err));
-    *digest = SOL_FNV_START;
-    for (size_t i = 0; i < f.tree.n; i++) { /* in the order of the paths */
-        const sol_h5_node *n = &f.tree.node[i];
-        if (strcmp(n->path, "/model") != 0 && strncmp(n->path, "/params/", 8) != 0) continue;
-        uint32_t crc =
-            n->is_dataset && !n->has_crc ? sol_crc32c(0, f.map.data + n->offset, n->bytes) : n->crc;
-        *digest = sol_h5_node_digest(*digest, n, crc);
-    }
+    sol_status st = digest_of(&f, digest, err);
     sol_h5_close(&f);
-    return SOL_OK;
+    return st;
 }
 
 /* What a file is called that holds no model; NULL: it holds one. */
@@ -127,6 +141,11 @@ static sol_status get_header(const sol_h5_file *f, sol_model_config *config,
                              sol_tokenizer **tokenizer, sol_err *err)
 {
     sol_model_config c;
+    sol_file_kind kind = SOL_FILE_MODEL;
+    SOL_TRY(kind_of(f, &kind, err));
+    if (not_a_model(kind))
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: holds a %s, not a model", f->path,
+                        not_a_model(kind));
     SOL_TRY(sol_part_get_config(f, &c, err));
     if (tokenizer) SOL_TRY(sol_part_get_tokenizer(f, &c, tokenizer, err));
     if (config) *config = c;
@@ -137,12 +156,7 @@ sol_status sol_store_read_header(const char *path, sol_model_config *config,
                                  sol_tokenizer **tokenizer, sol_err *err)
 {
     sol_h5_file f;
-    sol_file_kind kind = SOL_FILE_MODEL;
     if (tokenizer) *tokenizer = NULL;
-    SOL_TRY(sol_store_kind(path, &kind, err));
-    if (not_a_model(kind))
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: holds a %s, not a model", path,
-                        not_a_model(kind));
     SOL_TRY(sol_h5_open(&f, path, err));
     sol_status st = get_header(&f, config, tokenizer, err);
     sol_h5_close(&f);

@@ -28,9 +28,10 @@ sol_status sol_store_read_header(const char *path, sol_model_config *config,
                                  sol_tokenizer **tokenizer, sol_err *err);
 /* Reads the windows of a checkpoint, model file or packed model. */
 sol_status sol_store_read_windows(const char *path, sol_windows *w, sol_err *err);
-/* Reads every dataset of a file for its checksum; on damage the error names the object. *n_objects,
- * *bytes: what was compared. A file without checksums (made by another program) is
- * SOL_ERR_UNSUPPORTED. */
+/* Reads a file of ours for its checksums: of every dataset, and of the windows of a teacher's
+ * cache; the records of a study have none. On damage the error names the object. *n_objects: groups
+ * and datasets, whose names, shapes and attributes were compared; *bytes: of data that were. A file
+ * without checksums (made by another program) is SOL_ERR_UNSUPPORTED. */
 sol_status sol_store_verify(const char *path, int64_t *n_objects, uint64_t *bytes, sol_err *err);
 
 #endif

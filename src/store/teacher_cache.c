@@ -289,23 +289,49 @@ static bool unpack_window(const sol_teacher_cache *c, int64_t k, int32_t *ids, f
     return good;
 }
 
+static sol_status damaged(const sol_teacher_cache *c, int64_t window, sol_err *err)
+{
+    return sol_fail(err, SOL_ERR_FORMAT, "%s: window %lld is damaged", c->path, (long long)window);
+}
+
+/* Reads a window into the buffer and compares it with its checksum. */
+static sol_status load_window(sol_teacher_cache *c, int64_t window, sol_err *err)
+{
+    uint32_t crc = 0;
+    for (int i = 0; i < COLUMNS; i++)
+        SOL_TRY(sol_in_read(&c->in, c->offset[i] + (uint64_t)window * c->bytes[i],
+                            c->window + c->at[i], c->bytes[i], err));
+    SOL_TRY(
+        sol_in_read(&c->in, c->crc_offset + (uint64_t)window * sizeof crc, &crc, sizeof crc, err));
+    return crc == window_crc(c) ? SOL_OK : damaged(c, window, err);
+}
+
 sol_status sol_teacher_cache_read(sol_teacher_cache *c, int64_t window, int64_t k, int32_t *ids,
                                   float *probs, float *target, sol_err *err)
 {
-    uint32_t crc = 0;
     if (window < 0 || window >= c->committed || k < 1 || k > c->head.k ||
         (c->head.samples && k != c->head.k))
         return sol_fail(err, SOL_ERR_RANGE,
                         "%s: window %lld with %lld tokens is not among its %lld with %lld", c->path,
                         (long long)window, (long long)k, (long long)c->committed,
                         (long long)c->head.k);
-    for (int i = 0; i < COLUMNS; i++)
-        SOL_TRY(sol_in_read(&c->in, c->offset[i] + (uint64_t)window * c->bytes[i],
-                            c->window + c->at[i], c->bytes[i], err));
-    SOL_TRY(
-        sol_in_read(&c->in, c->crc_offset + (uint64_t)window * sizeof crc, &crc, sizeof crc, err));
-    if (crc != window_crc(c) || !unpack_window(c, k, ids, probs, target))
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: window %lld is damaged", c->path,
-                        (long long)window);
+    SOL_TRY(load_window(c, window, err));
+    return unpack_window(c, k, ids, probs, target) ? SOL_OK : damaged(c, window, err);
+}
+
+static sol_status load_windows(sol_teacher_cache *c, sol_err *err)
+{
+    for (int64_t w = 0; w < c->committed; w++) SOL_TRY(load_window(c, w, err));
     return SOL_OK;
+}
+
+sol_status sol_teacher_cache_verify(const char *path, uint64_t *bytes, sol_err *err)
+{
+    sol_teacher_cache *c;
+    *bytes = 0;
+    SOL_TRY(sol_teacher_cache_open(&c, path, false, err));
+    for (int i = 0; i < COLUMNS; i++) *bytes += (uint64_t)c->committed * c->bytes[i];
+    sol_status st = load_windows(c, err);
+    sol_teacher_cache_close(&c);
+    return st;
 }

@@ -57,5 +57,8 @@ sol_status sol_teacher_cache_commit(sol_teacher_cache *c, sol_err *err);
  * SOL_ERR_FORMAT: it is damaged. */
 sol_status sol_teacher_cache_read(sol_teacher_cache *c, int64_t window, int64_t k, int32_t *ids,
                                   float *probs, float *target, sol_err *err);
+/* Compares every counted window with its checksum; SOL_ERR_FORMAT names one that is damaged.
+ * *bytes: of these windows. */
+sol_status sol_teacher_cache_verify(const char *path, uint64_t *bytes, sol_err *err);
 
 #endif
