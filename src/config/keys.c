@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "config/scalar.h"
+#include "text/utf8.h"
 
 const sol_key sol_keys[SOL_CONFIG_KEYS] = {
 #define SOL_ROW(s, n, t, d, w, lo, hi, f, h) \
@@ -68,27 +69,15 @@ const char *sol_key_nearest(const char *path)
     return sol_nearest_name(path, paths, SOL_CONFIG_KEYS);
 }
 
-/* Well-formed UTF-8 without NUL, so that what is written into config.yaml can be read back. */
-static bool is_utf8(const char *s, size_t n)
+/* UTF-8 without NUL, so that what is written into config.yaml can be read back. */
+static bool is_text(const char *s, size_t n)
 {
-    for (size_t i = 0; i < n;) {
-        unsigned char c = (unsigned char)s[i];
-        int more = (c >= 0xc2) + (c >= 0xe0) + (c >= 0xf0);
-        if ((c >= 0x80 && c < 0xc2) || c >= 0xf5 || c == 0 || i + (size_t)more >= n) return false;
-        for (int k = 1; k <= more; k++)
-            if (((unsigned char)s[i + (size_t)k] & 0xc0) != 0x80) return false;
-        unsigned char d = (unsigned char)s[i + (more > 0)];
-        if ((c == 0xe0 && d < 0xa0) || (c == 0xed && d > 0x9f) || (c == 0xf0 && d < 0x90) ||
-            (c == 0xf4 && d > 0x8f))
-            return false;
-        i += (size_t)more + 1;
-    }
-    return true;
+    return sol_utf8_valid_prefix(s, n) == n && !memchr(s, 0, n);
 }
 
 static sol_status copy_text(char **out, const char *text, size_t size, sol_err *err)
 {
-    if (!is_utf8(text, size)) return sol_fail(err, SOL_ERR_CONFIG, "is not valid UTF-8 text");
+    if (!is_text(text, size)) return sol_fail(err, SOL_ERR_CONFIG, "is not valid UTF-8 text");
     return sol_copy_string(out, text, size, err);
 }
 
@@ -117,7 +106,7 @@ static sol_status set_enum(const sol_key *k, int *field, const char *text, size_
                            sol_err *err)
 {
     char list[256];
-    if (!is_utf8(text, size)) return sol_fail(err, SOL_ERR_CONFIG, "is not valid UTF-8 text");
+    if (!is_text(text, size)) return sol_fail(err, SOL_ERR_CONFIG, "is not valid UTF-8 text");
     if (!quoted && sol_scalar_null(text, size)) size = 0;
     if (sol_enum_find(k->words, text, size, field)) return SOL_OK;
     return sol_fail(err, SOL_ERR_CONFIG, "'%.*s' is not allowed: %s", (int)(size < 80 ? size : 80),
@@ -221,7 +210,7 @@ sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool
     if (k->type == SOL_TYPE_OVERRIDES || k->type == SOL_TYPE_SOURCES)
         return set_list_text(c, i, text, size, err);
     if (k->type == SOL_TYPE_ENUM) return set_enum(k, field, text, size, quoted, err);
-    if (size >= sizeof plain || memchr(text, 0, size) || !is_utf8(text, size))
+    if (size >= sizeof plain || !is_text(text, size))
         return sol_fail(err, SOL_ERR_CONFIG, "this value is not %s", want[k->type]);
     memcpy(plain, text, size);
     plain[size] = 0;
@@ -236,6 +225,14 @@ sol_status sol_key_set(sol_config *c, int i, const char *text, size_t size, bool
 
 /* ---- text ---- */
 
+/* Whether YAML takes the character for itself between quotes, and so do we (yaml_read.c). */
+static bool is_printable(uint32_t c)
+{
+    bool control = c < 0x20 || (c >= 0x7f && c < 0xa0);
+    bool line_break = c == 0x2028 || c == 0x2029;
+    return !control && !line_break && c != 0xfffe && c != 0xffff;
+}
+
 /* Plain where every YAML reader takes it as the same text, in double quotes otherwise. */
 static sol_status add_text_value(sol_text *t, const char *s, sol_err *err)
 {
@@ -249,14 +246,16 @@ static sol_status add_text_value(sol_text *t, const char *s, sol_err *err)
     if (plain || (strncmp(s, "../", 3) == 0 && strspn(s, safe) == strlen(s)))
         return sol_text_add(t, err, "%s", s);
     SOL_TRY(sol_text_add(t, err, "\""));
-    for (; *s; s++) {
-        unsigned char ch = (unsigned char)*s;
-        if (ch == '"' || ch == '\\')
-            SOL_TRY(sol_text_add(t, err, "\\%c", ch));
-        else if (ch < 0x20 || ch == 0x7f)
-            SOL_TRY(sol_text_add(t, err, "\\x%02X", ch));
+    for (size_t left = strlen(s), n; left > 0; s += n, left -= n) {
+        n = sol_utf8_char(s, left);
+        if (n == 0) return sol_fail(err, SOL_ERR_CONFIG, "a text is not valid UTF-8");
+        uint32_t c = sol_utf8_get(s, n);
+        if (c == '"' || c == '\\')
+            SOL_TRY(sol_text_add(t, err, "\\%c", (int)c));
+        else if (is_printable(c))
+            SOL_TRY(sol_text_add(t, err, "%.*s", (int)n, s));
         else
-            SOL_TRY(sol_text_add(t, err, "%c", ch));
+            SOL_TRY(sol_text_add(t, err, c < 0x100 ? "\\x%02X" : "\\u%04X", (unsigned)c));
     }
     return sol_text_add(t, err, "\"");
 }
