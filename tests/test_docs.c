@@ -1,8 +1,13 @@
 /* What files of text are taken for, read as, and refused as. */
 #include "suite.h"
 
+#include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include "base/textio.h"
@@ -232,6 +237,30 @@ START_TEST(kinds_that_are_refused)
 }
 END_TEST
 
+/* What never ends is not read to its end. */
+static void expect_limit_of_a_stream(void)
+{
+    enum { LIMIT = 1 << 20, MUCH = 64 * LIMIT };
+    char fifo[160], *text;
+    size_t n;
+    snprintf(fifo, sizeof fifo, "%s.fifo", path);
+    ck_assert_int_eq(mkfifo(fifo, 0600), 0);
+    pid_t writer = fork();
+    if (writer == 0) {
+        static char line[4096];
+        memset(line, 'a', sizeof line);
+        signal(SIGPIPE, SIG_IGN);
+        int fd = open(fifo, O_WRONLY), at = 0;
+        while (at < MUCH && write(fd, line, sizeof line) == sizeof line) at += (int)sizeof line;
+        _exit(at < MUCH ? 0 : 1);
+    }
+    ck_fails(sol_docs_plain(fifo, LIMIT, &text, &n, err), SOL_ERR_RANGE, "more than 1048576 bytes");
+    int status;
+    ck_assert_int_eq(waitpid(writer, &status, 0), writer);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    unlink(fifo);
+}
+
 START_TEST(formats_that_are_asked_for)
 {
     char out[256];
@@ -253,6 +282,7 @@ START_TEST(formats_that_are_asked_for)
     ck_assert_int_eq(memcmp(text, "one\n<|endoftext|>\ntwo", 21), 0);
     sol_free(text);
     ck_fails(sol_docs_plain(path, 20, &text, &n, err), SOL_ERR_RANGE, "more than 20 bytes");
+    expect_limit_of_a_stream();
     put("a.json", BYTES("[\"a\"]"));
     ck_fails(sol_docs_plain(path, 100, &text, &n, err), SOL_ERR_FORMAT,
              "is JSON, plain text is expected");

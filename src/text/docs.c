@@ -26,6 +26,7 @@ struct sol_docs {
     char *buf;                      /* [from, n) is not handed out yet */
     size_t from, scan, n, capacity; /* plain: lines before `scan` are no separators; JSON: the value
                                        was scanned up to it */
+    size_t limit;                   /* bytes of plain text that may wait in buf; 0: any number */
     size_t no_word_cut;             /* so many bytes from `from` on have no place inside a word */
     size_t searched;                /* plain: there is no place to cut in [from, searched) */
     char tail[4]; /* plain: bytes behind buf[n) that may be the beginning of a character */
@@ -216,6 +217,11 @@ void sol_docs_report(const sol_docs *d)
                      (unsigned long long)d->bad_bytes);
 }
 
+static sol_status too_long(const char *path, size_t limit, sol_err *err)
+{
+    return sol_fail(err, SOL_ERR_RANGE, "%s: has more than %zu bytes", path, limit);
+}
+
 /* Appends more of the file to buf; sets eof at its end. */
 static sol_status fill(sol_docs *d, sol_err *err)
 {
@@ -231,6 +237,7 @@ static sol_status fill(sol_docs *d, sol_err *err)
     if (d->kind != SOL_TEXT_PLAIN && d->n > MAX_VALUE)
         return sol_fail(err, SOL_ERR_RANGE, "%s:%lld: a value of more than %d bytes",
                         d->o->files[d->file], (long long)d->from_line, MAX_VALUE);
+    if (d->limit && d->n > d->limit) return too_long(d->o->files[d->file], d->limit, err);
     size_t at = d->n;
     SOL_TRY(load(d, &got, err));
     return check_text(d, at, err);
@@ -568,7 +575,7 @@ sol_status sol_docs_read(sol_docs *d, sol_batch *b, sol_err *err)
     return SOL_OK;
 }
 
-static sol_status read_plain(sol_docs *d, sol_batch *b, size_t limit, sol_err *err)
+static sol_status read_plain(sol_docs *d, sol_batch *b, sol_err *err)
 {
     const char *path = d->o->files[0];
     SOL_TRY(sol_docs_read(d, b, err));
@@ -576,9 +583,7 @@ static sol_status read_plain(sol_docs *d, sol_batch *b, size_t limit, sol_err *e
         return sol_fail(
             err, SOL_ERR_FORMAT,
             "%s: is JSON, plain text is expected: `solera tokenize` makes a dataset of it", path);
-    if (b->n_text > limit)
-        return sol_fail(err, SOL_ERR_RANGE, "%s: has more than %zu bytes", path, limit);
-    return SOL_OK;
+    return b->n_text > d->limit ? too_long(path, d->limit, err) : SOL_OK;
 }
 
 sol_status sol_docs_plain(const char *path, size_t limit, char **text, size_t *n, sol_err *err)
@@ -589,7 +594,8 @@ sol_status sol_docs_plain(const char *path, size_t limit, char **text, size_t *n
     *text = NULL;
     *n = 0;
     SOL_TRY(sol_docs_open(&d, &o, err));
-    sol_status st = read_plain(d, &b, limit, err);
+    d->limit = limit; /* no piece ends before the file does: a longer one would lie here whole */
+    sol_status st = read_plain(d, &b, err);
     if (st == SOL_OK && b.n_pieces > 0) {
         *n = b.piece[0].n;
         memmove(b.text, b.text + b.piece[0].at, *n);
