@@ -381,6 +381,29 @@ START_TEST(strings_of_variable_length)
 }
 END_TEST
 
+/* As many attributes as a header holds would take time that grows with their square. */
+START_TEST(attributes_without_number)
+{
+    sol_h5_writer *w;
+    sol_h5_file f;
+    char name[16];
+    for (int n = 256; n <= 257; n++) {
+        ck_ok(sol_h5_create(&w, path, "solera-test", err));
+        for (int i = 3; i < n; i++) { /* beside format, version and digest */
+            snprintf(name, sizeof name, "a%d", i);
+            ck_ok(sol_h5_set_i64(w, 0, name, i, err));
+        }
+        ck_ok(sol_h5_begin(w, err));
+        ck_ok(sol_h5_commit(&w, err));
+        if (n == 256)
+            ck_ok(sol_h5_open(&f, path, err));
+        else
+            ck_fails(sol_h5_open(&f, path, err), SOL_ERR_FORMAT, "/: has more than 256 attributes");
+        sol_h5_close(&f);
+    }
+}
+END_TEST
+
 /* No byte of the file, wrong in any bit of one place at a time, may lead the parser out of it (run
  * under ASan). What still parses is another text. */
 START_TEST(damaged_heaps)
@@ -409,4 +432,5 @@ SOL_TEST_MAIN("store_h5", tcase_add_checked_fixture(tc, setup, teardown);
               tcase_add_test(tc, crc_known_answers); tcase_add_test(tc, our_reader_reads);
               tcase_add_test(tc, libhdf5_reads); tcase_add_test(tc, growing_dataset);
               tcase_add_test(tc, writer_is_atomic_and_strict); tcase_add_test(tc, foreign_files);
-              tcase_add_test(tc, strings_of_variable_length); tcase_add_test(tc, damaged_heaps))
+              tcase_add_test(tc, strings_of_variable_length);
+              tcase_add_test(tc, attributes_without_number); tcase_add_test(tc, damaged_heaps))

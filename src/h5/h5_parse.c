@@ -2,7 +2,7 @@
  * superblock version 0 or 1, symbol-table groups, version 1 object headers, contiguous layout), and
  * for what h5py makes of a Python string or bool as an attribute: variable-length strings in a
  * global heap, enumerations. Everything is a bounds-checked read from the mapped bytes; the number
- * of objects, the depth and the work are bounded by the size of the file. */
+ * of objects, the depth, the memory and the work are bounded by the size of the file. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,7 +12,8 @@
 #include "base/mem.h"
 #include "h5/h5.h"
 
-enum { MAX_DEPTH = 8, MAX_NAME = 256 };
+/* Our objects have up to 30 attributes, each looked up by a walk over those before it. */
+enum { MAX_DEPTH = 8, MAX_NAME = 256, MAX_ATTRS = 256 };
 #define UNDEFINED UINT64_MAX
 
 typedef struct parser {
@@ -20,8 +21,8 @@ typedef struct parser {
     uint64_t size;
     sol_h5_tree *tree;
     uint64_t budget;  /* structures that may still be visited: stops cycles */
-    uint64_t held;    /* bytes of datasets and attributes so far */
-    const char *path; /* of the object at hand; valid until the tree grows */
+    uint64_t held;    /* bytes of paths, datasets and attributes so far */
+    const char *path; /* of the object at hand; the tree's own */
     sol_err *err;
 } parser;
 
@@ -48,8 +49,7 @@ static bool span_at(const parser *s, uint64_t address, uint64_t n, span *out)
     return true;
 }
 
-/* The next n bytes as a little-endian number; 0 when the span is too short, which then stays empty.
- */
+/* The next n bytes as a little-endian number; 0 when the span is too short, and empties it. */
 static uint64_t take(span *b, int n)
 {
     uint64_t v = 0;
@@ -187,8 +187,8 @@ static uint64_t padded(uint64_t n, int version)
     return version == 1 ? (n + 7) & ~(uint64_t)7 : n;
 }
 
-/* No two objects share bytes in a file of ours, so that the memory for all of them is bounded by
- * its size. */
+/* No two objects share bytes in a file of ours, and an object takes more of them than its path, so
+ * that the memory for all of them is bounded by its size. */
 static sol_status hold(parser *s, uint64_t bytes)
 {
     s->held += bytes;
@@ -244,6 +244,7 @@ static sol_status parse_attr(parser *s, span b, sol_h5_node *n)
         memchr(name.p, 0, name_size - 1))
         return bad(s, "an attribute's name is malformed");
     const char *text = (const char *)name.p;
+    if (n->n_attrs == MAX_ATTRS) return bad(s, "has more than %d attributes", MAX_ATTRS);
     if (sol_h5_node_attr(n, text)) return bad(s, "attribute %s is there twice", text);
     type t;
     shape sh;
@@ -379,7 +380,7 @@ static sol_status parse_header(parser *s, uint64_t address, sol_h5_node *n, obje
 static sol_status parse_object(parser *s, const char *path, uint64_t address, int depth);
 
 typedef struct group {
-    const char *path; /* "" for the root */
+    const char *path; /* the tree's own */
     span names;       /* of the local heap */
     int depth;
 } group;
@@ -398,43 +399,31 @@ static sol_status parse_entry(parser *s, const group *g, span b)
         if (name[i] <= ' ' || name[i] > '~' || name[i] == '/')
             return bad(s, "holds a name that is malformed");
     if (name[0] == '.') return bad(s, "holds a name that is malformed");
-    snprintf(path, sizeof path, "%s/%s", g->path, name);
+    snprintf(path, sizeof path, "%s/%s", g->path[1] ? g->path : "", name);
     return parse_object(s, path, address, g->depth + 1);
 }
 
-/* The `count` entries of 40 bytes of a symbol table node; `path` is the group's, for messages. */
-static sol_status parse_entries(parser *s, const group *g, span b, uint64_t count, const char *path)
-{
-    span entry;
-    for (uint64_t i = 0; i < count; i++) {
-        s->path = path; /* parse_entry leaves it at a child's */
-        if (cut(&b, 40, &entry)) SOL_TRY(parse_entry(s, g, entry));
-    }
-    return SOL_OK;
-}
-
+/* Entries of 40 bytes. */
 static sol_status parse_table_node(parser *s, const group *g, uint64_t address)
 {
-    span b;
+    span b, entry;
     SOL_TRY(visit(s));
     if (!span_at(s, address, 8, &b) || memcmp(b.p, "SNOD\1", 5) != 0)
         return bad(s, "a symbol table node is missing");
     uint64_t count = b.p[6] | (uint64_t)b.p[7] << 8;
     if (!span_at(s, address + 8, count * 40, &b))
         return bad(s, "a symbol table node ends outside the file");
-    char *path; /* s->path dies when the tree grows */
-    SOL_TRY(sol_copy_string(&path, s->path, strlen(s->path), s->err));
-    sol_status st = parse_entries(s, g, b, count, path);
-    sol_free(path);
-    s->path = "/";
-    return st;
+    while (cut(&b, 40, &entry)) {
+        SOL_TRY(parse_entry(s, g, entry));
+        s->path = g->path; /* it was left at the child's */
+    }
+    return SOL_OK;
 }
 
 static sol_status parse_btree(parser *s, const group *g, uint64_t address, int level)
 {
     span b;
     SOL_TRY(visit(s));
-    s->path = g->path[0] ? g->path : "/";
     if (!span_at(s, address, 24, &b) || memcmp(b.p, "TREE\0", 5) != 0)
         return bad(s, "its B-tree is missing");
     int here = b.p[5];
@@ -447,7 +436,6 @@ static sol_status parse_btree(parser *s, const group *g, uint64_t address, int l
     for (uint64_t i = 0; i < count; i++) {
         take(&b, 8); /* key */
         uint64_t child = take(&b, 8);
-        s->path = g->path[0] ? g->path : "/";
         SOL_TRY(here == 0 ? parse_table_node(s, g, child) : parse_btree(s, g, child, here - 1));
     }
     return SOL_OK;
@@ -455,7 +443,7 @@ static sol_status parse_btree(parser *s, const group *g, uint64_t address, int l
 
 static sol_status parse_group(parser *s, const char *path, const object *o, int depth)
 {
-    group g = {.path = strcmp(path, "/") == 0 ? "" : path, .depth = depth};
+    group g = {.path = path, .depth = depth};
     span heap;
     if (depth >= MAX_DEPTH) return bad(s, "groups are nested deeper than %d", MAX_DEPTH);
     if (!span_at(s, o->heap, 32, &heap) || memcmp(heap.p, "HEAP\0", 5) != 0)
@@ -493,7 +481,8 @@ static sol_status parse_object(parser *s, const char *path, uint64_t address, in
     object o = {0};
     SOL_TRY(sol_h5_tree_add(s->tree, path, strlen(path), s->err));
     sol_h5_node *n = &s->tree->node[s->tree->n - 1];
-    s->path = n->path;
+    s->path = path = n->path;
+    SOL_TRY(hold(s, strlen(path)));
     SOL_TRY(parse_header(s, address, n, &o, false));
     n->is_dataset = o.has_layout;
     if (n->is_dataset && (!o.has_space || !o.has_type))
