@@ -659,9 +659,20 @@ static void huge_with_blocks(sol_h5_writer *w)
     add_blocks(w, false, false);
 }
 
+static void wide_and_packed(sol_h5_writer *w)
+{
+    ck_ok(sol_h5_set_text(w, 0, "format", "solera-packed", err));
+    ck_ok(sol_h5_set_i64(w, 1, "hidden_size", 6000, err));
+    add_blocks(w, false, false);
+}
+
 START_TEST(shapes_before_memory)
 {
     sol_checkpoint c;
+    sol_packed_model packed;
+    write_model_with(wide_and_packed, "");
+    ck_fails(sol_packed_model_read(&packed, path, err), SOL_ERR_SHAPE,
+             "/model: norms and biases of this configuration take 72000 bytes, the file has ");
     write_model_with(wrong_shapes, "");
     ck_fails(sol_checkpoint_read(&c, path, SOL_F32, err), SOL_ERR_SHAPE, "expected [64]");
     write_model_with(huge_with_blocks, "");

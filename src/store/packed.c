@@ -31,15 +31,20 @@ void sol_packed_model_free(sol_packed_model *p)
     *p = (sol_packed_model){0};
 }
 
-sol_status sol_packed_model_begin(sol_packed_model *p, const sol_model_config *c, sol_err *err)
+static size_t vector_elements(const sol_model *table)
 {
-    SOL_TRY(sol_model_describe(&p->table, c, SOL_F32, err));
+    size_t n = 0;
+    for (int i = 0; i < table->n_params; i++)
+        n += sol_param_is_vector(&table->params[i]) ? (size_t)table->params[i].cols : 0;
+    return n;
+}
+
+/* The arrays for p->table. */
+static sol_status alloc_arrays(sol_packed_model *p, sol_err *err)
+{
     int n = p->table->n_params;
     const sol_param *param = p->table->params;
-    size_t elements = 0;
-    p->config = *c;
-    for (int i = 0; i < n; i++)
-        elements += sol_param_is_vector(&param[i]) ? (size_t)param[i].cols : 0;
+    size_t elements = vector_elements(p->table);
     SOL_TRY(sol_alloc_array((void **)&p->matrix, (size_t)n, sizeof *p->matrix, err));
     SOL_TRY(sol_alloc_array((void **)&p->vector, (size_t)n, sizeof *p->vector, err));
     SOL_TRY(sol_alloc_array((void **)&p->vectors, elements, sizeof *p->vectors, err));
@@ -50,6 +55,13 @@ sol_status sol_packed_model_begin(sol_packed_model *p, const sol_model_config *c
         at += param[i].cols;
     }
     return SOL_OK;
+}
+
+sol_status sol_packed_model_begin(sol_packed_model *p, const sol_model_config *c, sol_err *err)
+{
+    p->config = *c;
+    SOL_TRY(sol_model_describe(&p->table, c, SOL_F32, err));
+    return alloc_arrays(p, err);
 }
 
 /* Whether layer i is in the 1.25-bit code: overrides keep those that are not. */
@@ -529,7 +541,7 @@ static sol_status read_vector(const sol_h5_file *f, const sol_param *p, float *o
 }
 
 /* Vectors first: they take little memory, and a file that is not what its configuration says is
- * refused by them. Shapes of all matrices are checked before memory is allocated for any. */
+ * refused by them. The shapes of all matrices are checked before memory is allocated for any. */
 static sol_status describe_params(sol_packed_model *p, const sol_h5_file *f, sol_err *err)
 {
     const sol_model *table = p->table;
@@ -546,16 +558,19 @@ static sol_status describe_params(sol_packed_model *p, const sol_h5_file *f, sol
 
 static sol_status describe_all(sol_packed_model *p, const sol_h5_file *f, sol_err *err)
 {
-    sol_model_config config;
     SOL_TRY(sol_part_check_format(f, SOL_FORMAT_PACKED, err));
-    SOL_TRY(sol_part_get_config(f, &config, err));
+    SOL_TRY(sol_part_get_config(f, &p->config, err));
     SOL_TRY(sol_part_get_quant(f, &p->quant, &p->overrides, err));
     SOL_TRY(sol_part_get_windows(f, &p->windows, err));
-    SOL_TRY(sol_part_get_tokenizer(f, &config, &p->tokenizer, err));
-    if (config.hidden_size > (int64_t)f->map.size)
-        return sol_fail(err, SOL_ERR_SHAPE, "%s: /model: hidden_size %lld is larger than the file",
-                        f->path, (long long)config.hidden_size);
-    SOL_TRY(sol_packed_model_begin(p, &config, err));
+    SOL_TRY(sol_part_get_tokenizer(f, &p->config, &p->tokenizer, err));
+    SOL_TRY(sol_model_describe(&p->table, &p->config, SOL_F32, err));
+    size_t vectors = vector_elements(p->table) * sizeof *p->vectors;
+    if (vectors > f->map.size)
+        return sol_fail(err, SOL_ERR_SHAPE,
+                        "%s: /model: norms and biases of this configuration take %zu bytes, the "
+                        "file has %zu",
+                        f->path, vectors, f->map.size);
+    SOL_TRY(alloc_arrays(p, err));
     return describe_params(p, f, err);
 }
 
