@@ -1,10 +1,15 @@
 #include "suite.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <float.h>
 #include <math.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/enums.h"
 #include "base/json.h"
@@ -219,6 +224,49 @@ START_TEST(replacement_is_locked)
     ck_assert(!sol_file_exists(temp));
     ck_ok(sol_replace_begin(&r, path, 1, err));
     sol_replace_abort(&r);
+    sol_test_dir_remove(dir);
+}
+END_TEST
+
+static void on_alarm(int signal)
+{
+    (void)signal;
+}
+
+/* Holds the lock for a while, and says that it will let go before it does. */
+static void hold_lock(const sol_lock *what, int said)
+{
+    int fd;
+    bool taken;
+    sol_lock_open(&fd, what, &taken, NULL);
+    bool locked = write(said, "l", 1) == 1 && usleep(60000) == 0;
+    _exit(locked && write(said, "r", 1) == 1 ? 0 : 1);
+}
+
+/* A signal does not end a wait for a lock. */
+START_TEST(a_lock_is_waited_for)
+{
+    char dir[64], path[96], heard[2] = {0};
+    int said[2], fd;
+    bool taken;
+    sol_test_dir_make(dir);
+    snprintf(path, sizeof path, "%s/a", dir);
+    sol_lock what = {.path = path, .name = path, .wait = true};
+    ck_assert_int_eq(pipe(said), 0);
+    pid_t holder = fork();
+    if (holder == 0) hold_lock(&what, said[1]);
+    ck_assert_int_eq(read(said[0], &heard[0], 1), 1);
+    struct sigaction interrupts = {.sa_handler = on_alarm}; /* and no SA_RESTART */
+    struct itimerval often = {.it_interval.tv_usec = 5000, .it_value.tv_usec = 5000}, never = {0};
+    sigaction(SIGALRM, &interrupts, NULL);
+    setitimer(ITIMER_REAL, &often, NULL);
+    ck_ok(sol_lock_open(&fd, &what, &taken, err));
+    setitimer(ITIMER_REAL, &never, NULL);
+    fcntl(said[0], F_SETFL, O_NONBLOCK);
+    ck_assert_int_eq(read(said[0], &heard[1], 1), 1);
+    ck_assert(heard[0] == 'l' && heard[1] == 'r' && !taken);
+    close(fd);
+    ck_assert_int_eq(waitpid(holder, NULL, 0), holder);
     sol_test_dir_remove(dir);
 }
 END_TEST
@@ -441,6 +489,6 @@ SOL_TEST_MAIN(
     tcase_add_test(tc, convert_as_single_numbers); tcase_add_test(tc, philox_known_answers);
     tcase_add_test(tc, permute_is_a_permutation); tcase_add_test(tc, pool_runs_every_tile_once);
     tcase_add_test(tc, worker_does_one_thing_at_a_time); tcase_add_test(tc, replace_is_atomic);
-    tcase_add_test(tc, replacement_is_locked); tcase_add_test(tc, replacement_keeps_permissions);
-    tcase_add_test(tc, causes_of_the_system); tcase_add_test(tc, errors_are_one_line_of_text);
-    tcase_add_test(tc, status_names_and_nearest))
+    tcase_add_test(tc, replacement_is_locked); tcase_add_test(tc, a_lock_is_waited_for);
+    tcase_add_test(tc, replacement_keeps_permissions); tcase_add_test(tc, causes_of_the_system);
+    tcase_add_test(tc, errors_are_one_line_of_text); tcase_add_test(tc, status_names_and_nearest))

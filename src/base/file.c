@@ -56,8 +56,7 @@ static sol_status open_regular(int *fd, size_t *size, const char *path, sol_err 
     return SOL_OK;
 }
 
-/* Reads up to n bytes into data [n + 1], behind which it puts a 0 byte; *size: how many there were.
- */
+/* Reads up to n bytes into data [n + 1] and ends them with a 0 byte; *size: how many there were. */
 static sol_status read_all(int fd, const char *path, char *data, size_t n, size_t *size,
                            sol_err *err)
 {
@@ -160,8 +159,7 @@ static sol_status sync_path(const char *path, int flags, sol_err *err)
     int fd = open(path, flags | O_CLOEXEC);
     if (fd < 0) return sol_fail_errno(err, path, "cannot open to sync");
     sol_status st = SOL_OK;
-    /* Some file systems cannot sync a directory and say EINVAL: there is nothing more to do there.
-     */
+    /* Some file systems cannot sync a directory and say EINVAL: nothing more can be done there. */
     if (fsync(fd) != 0 && errno != EINVAL) st = sol_fail_errno(err, path, "cannot sync");
     close(fd);
     return st;
@@ -207,7 +205,10 @@ static sol_status try_lock(int *out, const sol_lock *l, bool *taken, bool *again
     int fd;
     sol_status st = sol_own_open(&fd, l->path, l->name, O_RDWR | O_CREAT, err);
     if (st != SOL_OK) return st;
-    bool mine_now = flock(fd, l->wait ? LOCK_EX : LOCK_EX | LOCK_NB) == 0;
+    int rc;
+    do rc = flock(fd, l->wait ? LOCK_EX : LOCK_EX | LOCK_NB);
+    while (rc != 0 && errno == EINTR);
+    bool mine_now = rc == 0;
     *taken = !mine_now && errno == EWOULDBLOCK;
     if (!mine_now && !*taken && l->must)
         st = sol_fail_errno(err, l->name, "cannot lock");
