@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
+
 enum { MAX_NUMBER = 512, REPLACED_BYTES = 32 };
 
 /* The string at `at`, quotes included; what is not closed reaches to the end. */
@@ -90,8 +92,9 @@ json_t *sol_json_load(const char *text, size_t n, size_t flags, json_error_t *wh
     double value;
     for (size_t at = 0; at < n; found += replace) at += token_length(text, n, at, &replace, &value);
     if (found == 0) return load(text, n, flags, why);
-    char *copy = malloc(n + found * REPLACED_BYTES);
-    if (!copy) return load(text, n, flags, why); /* which fails, too */
+    char *copy;
+    if (sol_alloc_array((void **)&copy, n + found * REPLACED_BYTES, 1, NULL) != SOL_OK)
+        return load(text, n, flags, why); /* which fails, too */
     for (size_t at = 0, k; at < n; at += k) {
         k = token_length(text, n, at, &replace, &value);
         if (replace) {
@@ -102,6 +105,6 @@ json_t *sol_json_load(const char *text, size_t n, size_t flags, json_error_t *wh
         }
     }
     json_t *root = load(copy, to, flags, why);
-    free(copy);
+    sol_free(copy);
     return root;
 }

@@ -31,6 +31,20 @@ static float get_half(const uint8_t *p)
     return sol_f16_to_f32(get_u16(p));
 }
 
+static float largest(const float *x, int n)
+{
+    float max = 0;
+    for (int j = 0; j < n; j++) max = fabsf(x[j]) > max ? fabsf(x[j]) : max;
+    return max;
+}
+
+/* What values are multiplied by to be encoded with scale d; 0 for one far below what fp16 holds, so
+ * that 1 / d stays a number. */
+static float inverse_of(float d)
+{
+    return d > 0x1p-100f ? 1 / d : 0;
+}
+
 /* ---- blocks of 32: a scale (and a minimum), then nibbles: low ones are elements 0..15, high
  * ones 16..31 ---- */
 
@@ -84,11 +98,7 @@ static void decode_q8_0(const uint8_t *b, float *out)
 
 static void encode_q8_0(const float *x, uint8_t *b)
 {
-    float max = 0;
-    for (int j = 0; j < 32; j++) max = fabsf(x[j]) > max ? fabsf(x[j]) : max;
-    float d = max / 127,
-          inverse =
-              d > 0x1p-100f ? 1 / d : 0; /* far below what fp16 holds, and 1 / d stays a number */
+    float d = largest(x, 32) / 127, inverse = inverse_of(d);
     put_u16(b, sol_f32_to_f16(d));
     for (int j = 0; j < 32; j++) b[2 + j] = (uint8_t)(int8_t)roundf(x[j] * inverse);
 }
@@ -217,13 +227,6 @@ static void decode_q6_k(const uint8_t *b, float *out)
 
 /* ---- ternary ---- */
 
-static float largest(const float *x, int n)
-{
-    float max = 0;
-    for (int j = 0; j < n; j++) max = fabsf(x[j]) > max ? fabsf(x[j]) : max;
-    return max;
-}
-
 /* 0, 1, 2 for -1, 0, 1. */
 static int trit(float x, float inverse)
 {
@@ -239,7 +242,7 @@ static void decode_q2_0(const uint8_t *b, float *out)
 
 static void encode_q2_0(const float *x, uint8_t *b)
 {
-    float d = largest(x, 64), inverse = d != 0 ? 1 / d : 0;
+    float d = largest(x, 64), inverse = inverse_of(d);
     put_u16(b, sol_f32_to_f16(d));
     memset(b + 2, 0, 16);
     for (int j = 0; j < 64; j++) b[2 + j / 4] |= (uint8_t)(trit(x[j], inverse) << 2 * (j % 4));
@@ -256,7 +259,7 @@ static void decode_tq2_0(const uint8_t *b, float *out)
 
 static void encode_tq2_0(const float *x, uint8_t *b)
 {
-    float d = largest(x, 256), inverse = d != 0 ? 1 / d : 0;
+    float d = largest(x, 256), inverse = inverse_of(d);
     for (int j = 0; j < 64; j++) {
         int q = 0;
         for (int n = 0; n < 4; n++)
@@ -286,7 +289,7 @@ static void decode_tq1_0(const uint8_t *b, float *out)
 
 static void encode_tq1_0(const float *x, uint8_t *b)
 {
-    float d = largest(x, 256), inverse = d != 0 ? 1 / d : 0;
+    float d = largest(x, 256), inverse = inverse_of(d);
     for (int r = 0; r < 3; r++)
         for (int m = 0; m < tq1_runs[r].bytes; m++) {
             int q = 0;

@@ -192,7 +192,10 @@ static sol_status write_configs(const folder *f, sol_err *err)
     const sol_model_config *c = &f->view.table->config;
     const char *kept = f->view.tokenizer ? sol_tokenizer_generation(f->view.tokenizer) : NULL;
     json_t *config, *generation = kept ? json_loads(kept, 0, NULL) : NULL;
-    if (!generation) generation = json_object();
+    if (!json_is_object(generation)) { /* an imported GGUF may hold any text there */
+        json_decref(generation);
+        generation = json_object();
+    }
     if (c->bos_token_id >= 0)
         json_object_set_new(generation, "bos_token_id", json_integer((json_int_t)c->bos_token_id));
     if (c->eos_token_id >= 0) json_object_set_new(generation, "eos_token_id", sol_hf_eos_json(c));
