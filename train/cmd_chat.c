@@ -1,5 +1,6 @@
 /* solera chat: a conversation on the terminal. Every turn renders all messages by the chat template
  * and lets the model answer; what the last turn computed of it is kept. */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -197,6 +198,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     SOL_TRY(sol_talk_check(p, &c.args->talk, err));
     SOL_TRY(sol_program_net(p, &c.args->net, p->word[0], &c.net, err));
     sol_interrupt_catch(false);
+    signal(SIGTERM, SIG_DFL); /* ends the program, also while it waits for a message */
     sol_status st = begin(&c, err);
     if (st == SOL_OK) st = converse(&c, err);
     for (size_t i = 0; i < c.n_messages; i++) free_message(&c, i);

@@ -225,6 +225,7 @@ static sol_status generate(sol_program *p, const struct args *a, sol_net *net, c
     SOL_TRY(find_length(a, net, ids, &o.max_tokens, err));
     o.text = sol_talk_print;
     o.user = &to;
+    sol_interrupt_catch(false);
     sol_status st = sol_generate(net, ids->id, (int64_t)ids->n, &o, &r, err);
     if (st == SOL_OK) sol_talk_print(&to, "", 0);
     if (to.terminal && !to.ends_line) putchar('\n');
@@ -358,6 +359,7 @@ static sol_status generate_lines(sol_program *p, const struct args *a, sol_net *
     sol_status st = read_lines(&l, a, from, &stop[a->stop.n], err);
     fclose(from);
     sol_generate_opts o = options_of(a, stop);
+    sol_interrupt_catch(false); /* not before: prompts may be long in coming */
     double start = sol_clock();
     if (st == SOL_OK)
         st = sol_generate_many(net, l.request, (int64_t)l.n, a->batch, &o, print_line, &l, err);
@@ -375,7 +377,6 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     struct args *a = argsp;
     sol_net *net = NULL;
     int32_t *stop = NULL;
-    sol_interrupt_catch(false);
     SOL_TRY(sol_talk_check(p, &a->talk, err));
     sol_status st = sol_program_net(p, &a->net, p->word[0], &net, err);
     if (st != SOL_OK) return st;

@@ -132,8 +132,7 @@ static sol_status score_lines(scorer *s, FILE *from, sol_err *err)
     sol_status st = SOL_OK;
     for (ssize_t n; (n = getline(&line, &capacity, from)) >= 0;) {
         s->line++;
-        st = sol_interrupted() ? sol_fail(err, SOL_ERR_INTERRUPTED, "interrupted")
-                               : score_line(s, line, (size_t)n, err);
+        st = score_line(s, line, (size_t)n, err);
         if (st != SOL_OK) break;
     }
     if (st == SOL_OK && ferror(from)) st = sol_fail_errno(err, s->name, "cannot read");
@@ -150,7 +149,6 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
     scorer s = {.name = a->ids ? a->ids : "standard input"};
     FILE *from = a->ids ? fopen(a->ids, "r") : stdin;
     if (!from) return sol_fail_errno(err, a->ids, "cannot open");
-    sol_interrupt_catch(false);
     sol_status st = sol_program_net(p, &a->net, p->word[0], &s.net, err);
     if (st == SOL_OK) st = score_lines(&s, from, err);
     if (a->ids) fclose(from);

@@ -100,6 +100,7 @@ static sol_status encode_line(sol_encoder *e, char *line, size_t n, int64_t numb
     SOL_TRY(ids_of_line(e, line, n, number, flags, ids, err));
     for (size_t i = 0; i < ids->n; i++) printf("%s%d", i ? "," : "[", ids->id[i]);
     fputs(ids->n ? "]\n" : "[]\n", stdout);
+    fflush(stdout); /* a program at the other end of a pipe may wait for it */
     return SOL_OK;
 }
 

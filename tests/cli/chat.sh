@@ -138,3 +138,14 @@ exec 3>&-
 wait "$pid" || fail "chat after a signal: $? $(cat "$dir/said")"
 pid=
 [ "$(grep -c '' "$dir/answers")" -ge 2 ] || fail "no answer behind a signal: $(cat "$dir/answers")"
+
+# SIGTERM ends the program, also while it waits for a message.
+rm "$dir/answers"
+"$SOLERA" chat "$dir/m.h5" -n 2 --temp 0 <"$dir/in" >"$dir/answers" 2>"$dir/said" &
+pid=$!
+exec 3>"$dir/in"
+echo "hi" >&3
+until_true "an answer" [ -s "$dir/answers" ]
+kill -TERM "$pid"
+exec 3>&-
+ended 143

@@ -95,5 +95,14 @@ expect 2 "context overflow: a prompt of" "$SOLERA" generate "$dir/m.h5" --prompt
 : >"$dir/prompts"
 expect 2 "prompts: is empty" "$SOLERA" generate "$dir/m.h5" --prompts "$dir/prompts"
 expect 2 "cannot open" "$SOLERA" generate "$dir/m.h5" --prompts "$dir/no"
+# While it waits for prompts a signal ends it. More than a pipe holds has been written once it reads.
+mkfifo "$dir/in"
+"$SOLERA" generate "$dir/m.h5" --prompts - -n 1 <"$dir/in" >"$dir/many" 2>"$dir/said" &
+pid=$!
+exec 3>"$dir/in"
+yes the | head -c 70000 >&3
+kill -TERM "$pid"
+exec 3>&-
+ended 143
 expect 2 "option '--prompts' has no effect with -p" "$SOLERA" generate "$dir/m.h5" --prompts "$dir/one" -p x
 expect 2 "option '--batch' has no effect without --prompts" "$SOLERA" generate "$dir/m.h5" -p x --batch 3

@@ -31,3 +31,14 @@ expect 2 "empty: is empty" "$SOLERA" score "$dir/m.h5" --ids "$dir/empty"
 expect 2 "no.json: cannot open" "$SOLERA" score "$dir/m.h5" --ids "$dir/no.json"
 expect 2 "no.h5: cannot open" "$SOLERA" score "$dir/no.h5" --ids "$dir/ids"
 expect 2 "wants MODEL" "$SOLERA" score
+
+# A program at the other end of a pipe gets each answer at once; while the next line is waited for, a signal ends it.
+mkfifo "$dir/in"
+"$SOLERA" score "$dir/m.h5" <"$dir/in" >"$dir/answers" 2>"$dir/said" &
+pid=$!
+exec 3>"$dir/in"
+echo "[1, 2, 3]" >&3
+until_true "an answer" [ -s "$dir/answers" ]
+kill -TERM "$pid"
+exec 3>&-
+ended 143

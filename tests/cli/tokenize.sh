@@ -32,6 +32,17 @@ ids=$(printf '{"text":""}\n{"text":"a<|end_of_text|>"}\n' | "$SOLERA" tokenize -
 [598,64,599]" ] || die "--ids gave $ids"
 ids=$(printf '{"text":"<|end_of_text|>"}' | "$SOLERA" tokenize --tokenizer "$d/t.json" --ids --special no) || die "--special no"
 case $ids in *599*) die "--special no gave $ids" ;; esac
+# a program at the other end of a pipe gets each line at once
+mkfifo "$d/in"
+"$SOLERA" tokenize --tokenizer "$d/t.json" --ids <"$d/in" >"$d/lines" &
+exec 3>"$d/in"
+echo '{"text":""}' >&3
+until [ -s "$d/lines" ]; do
+    kill -0 $! || die "--ids ended before its first line"
+    sleep 0.01
+done
+exec 3>&-
+wait $! || die "--ids through a pipe"
 
 # a dataset: the same bytes for any number of threads, from .txt, .txt.gz, .jsonl and .jsonl.gz
 i=0
