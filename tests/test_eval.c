@@ -183,6 +183,10 @@ START_TEST(bad_data_is_refused)
     sol_net_free(&narrow);
     for (int64_t i = 0; i < f.model->n_elements; i++) ((float *)f.model->data)[i] = NAN;
     ck_fails(sol_eval_tokens(f.net, &t, 20, 0, &r, err), SOL_ERR_NONFINITE, "loss");
+    sol_sensitivity each; /* has nothing to compare with */
+    sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL};
+    ck_fails(sol_sensitivity_measure(&each, f.ctx, f.model, &spec, &t, &o.windows, NULL, err),
+             SOL_ERR_NONFINITE, "loss");
     free_net(&f);
 }
 END_TEST

@@ -121,6 +121,10 @@ START_TEST(means_and_comparable_records)
     ck_assert_double_eq_tol(sol_study_last(&run, SOL_M_near_alpha), 0.8 / 3, 1e-6);
     ck_assert_int_eq(run.n_slices, 5);
     ck_assert_int_eq(run.slice[4], 4);
+    run.step[4] = 60; /* nor of a longer one, which a resume with another study.every has */
+    ck_assert_double_eq_tol(sol_study_last(&run, SOL_M_zero_flips), 0.25, 1e-6);
+    run.step[4] = 40;
+    ck_assert_double_eq_tol(sol_study_last(&run, SOL_M_zero_flips), 0.9, 1e-6);
     sol_study_run_free(&run);
 }
 END_TEST

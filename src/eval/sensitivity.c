@@ -37,16 +37,24 @@ static sol_status list_layers(measurement *k, sol_err *err)
     return sol_alloc_array((void **)&k->weights, (size_t)largest, sizeof *k->weights, err);
 }
 
-/* What is not finite is an answer, too: such a layer cannot be quantized so. */
+/* The loss that all others are compared with. */
+static sol_status measure_full(const measurement *k, sol_err *err)
+{
+    sol_eval_result r;
+    SOL_TRY(sol_eval_windows(k->net, k->tokens, &k->eval, &r, err));
+    k->s->loss = r.loss;
+    k->s->tokens = r.tokens;
+    return SOL_OK;
+}
+
+/* Of a layer, what is not finite is an answer, too: it cannot be quantized so. */
 static sol_status measure_loss(const measurement *k, double *loss, sol_err *err)
 {
-    sol_eval_result r = {.loss = NAN};
+    sol_eval_result r;
     sol_err why = {0};
     sol_status st = sol_eval_windows(k->net, k->tokens, &k->eval, &r, &why);
     *loss = st == SOL_OK ? r.loss : NAN;
-    if (st != SOL_OK && st != SOL_ERR_NONFINITE) return sol_fail(err, st, "%s", why.text);
-    if (st == SOL_OK) k->s->tokens = r.tokens;
-    return SOL_OK;
+    return st == SOL_OK || st == SOL_ERR_NONFINITE ? SOL_OK : sol_fail(err, st, "%s", why.text);
 }
 
 static sol_status measure_layer(measurement *k, sol_sensitivity_layer *l, sol_err *err)
@@ -76,7 +84,7 @@ static sol_status measure_all(measurement *k, sol_err *err)
     const sol_net_opts full = {.full_precision = true};
     SOL_TRY(list_layers(k, err));
     SOL_TRY(sol_net_from_model(&k->net, k->ctx, k->model, NULL, NULL, &full, err));
-    SOL_TRY(measure_loss(k, &k->s->loss, err));
+    SOL_TRY(measure_full(k, err));
     for (int i = 0; i < k->s->n; i++) {
         sol_sensitivity_layer *l = &k->s->layer[i];
         if (!sol_progress_show(k->progress, l->param->name, i, k->s->n))

@@ -170,8 +170,8 @@ static sol_status make_time(maker *k, sol_err *err)
     SOL_TRY(finish(k, &p, "Flips and effective rank over time",
                    "A healthy run flips much at first and settles slowly; a trapped one stops "
                    "flipping early while its loss is still high. Falling effective rank means that "
-                   "gradients become alike. An open circle is a record after a shorter interval, "
-                   "which had less time to flip.",
+                   "gradients become alike. An open circle is a record after another interval "
+                   "than the rest, which had less or more time to flip.",
                    -1, err));
     sol_draw_measures(&p, "trapping", shapes, 6, k->runs, k->n_runs);
     SOL_TRY(

@@ -218,12 +218,12 @@ static void add_mean_and_band(sol_text *t, const sol_study_run *run, int m, int6
     sol_plot_number(t, seeds ? run->high[m][i] : n ? sorted[n - 1 - (n - 1) / 10] : NAN);
 }
 
-/* Adds a row a record: the step, then three numbers a measure. $short has what does not compare,
- * because its interval was shorter, and its mean alone is drawn. */
+/* Adds a row a record: the step, then three numbers a measure. $apart has what does not compare,
+ * because its interval was another one, and its mean alone is drawn. */
 static void add_measures(sol_text *t, const sol_study_run *run, int r, const int *measures,
                          int n_measures, bool comparable, double *sorted)
 {
-    sol_text_add(t, NULL, "$%s%d << EOD\n", comparable ? "run" : "short", r);
+    sol_text_add(t, NULL, "$%s%d << EOD\n", comparable ? "run" : "apart", r);
     for (int64_t i = 0; i < run->n_records; i++) {
         sol_plot_number(t, run->step[i]);
         for (int k = 0; k < n_measures; k++)
@@ -245,7 +245,7 @@ static bool was_measured(const sol_study_run *runs, int n, int m)
     return false;
 }
 
-static bool any_short(const sol_study_run *run, int m)
+static bool any_apart(const sol_study_run *run, int m)
 {
     for (int64_t i = 0; i < run->n_records; i++)
         if (!sol_study_comparable(run, m, i) && isfinite(sol_study_mean(run, m, i))) return true;
@@ -276,9 +276,9 @@ static void add_measure_panel(sol_text *t, int m, int k, const sol_study_run *ru
                 sol_text_add(t, NULL, "$run%d using 1:%d:%d with filledcurves lc rgb '%s', \\\n", r,
                              3 * k + 3, 3 * k + 4, sol_run_color(r));
     for (int r = 0; r < n; r++)
-        if (any_short(&runs[r], m))
+        if (any_apart(&runs[r], m))
             sol_text_add(t, NULL,
-                         "$short%d using 1:%d with points pt 6 ps 0.7 lw 1.6 lc rgb '%s', \\\n", r,
+                         "$apart%d using 1:%d with points pt 6 ps 0.7 lw 1.6 lc rgb '%s', \\\n", r,
                          3 * k + 2, sol_run_color(r));
     for (int r = 0; r < n; r++)
         sol_text_add(t, NULL, "%s$run%d using 1:%d with linespoints pt 7 ps 0.3 lw 1.6 lc rgb '%s'",

@@ -333,7 +333,7 @@ static void add_measures(sol_text *t, const sol_study_run *runs, int n)
     sol_text_add(t, NULL, "</table></div>\n");
 }
 
-/* What of a run's records is missing or stands apart: an early end, a shorter interval. */
+/* What of a run's records is missing or stands apart: an early end, another interval. */
 static void add_records(sol_text *t, const sol_study_run *run)
 {
     int64_t n = run->n_records, every = run->head.every, steps = run->head.steps;
@@ -345,8 +345,8 @@ static void add_records(sol_text *t, const sol_study_run *run)
     if (last < (double)(steps - 1))
         sol_text_add(t, NULL, " The others are missing: the run has not gone on, or goes on now.");
     for (int64_t i = 1; i < n; i++) {
+        if (sol_study_comparable(run, SOL_M_state_flips, i)) continue;
         double interval = run->step[i] - run->step[i - 1];
-        if (interval == (double)every) continue;
         sol_text_add(
             t, NULL,
             " The record at step %.0f comes %.0f steps after the one before: its flips are "

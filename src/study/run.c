@@ -282,8 +282,9 @@ bool sol_study_comparable(const sol_study_run *run, int m, int64_t record)
 {
     bool since = m == SOL_M_zero_flips || m == SOL_M_sign_flips || m == SOL_M_state_flips ||
                  m == SOL_M_unchanged;
-    return !since || record == 0 ||
-           run->step[record] - run->step[record - 1] >= 0.98 * (double)run->head.every;
+    if (!since || record == 0) return true;
+    double every = (double)run->head.every, interval = run->step[record] - run->step[record - 1];
+    return fabs(interval - every) <= 0.02 * every;
 }
 
 double sol_study_first(const sol_study_run *run, int m)

@@ -117,8 +117,9 @@ void sol_study_head_quant(sol_study_head *head, const sol_quant_spec *spec);
 int sol_hist_bins(int kind); /* of histogram SOL_HIST_ZEROED <= kind < SOL_HIST_KINDS */
 /* Mean over the layers of measure m at a record, leaving out NaN; NaN when nothing is left. */
 double sol_study_mean(const sol_study_run *run, int m, int64_t record);
-/* The last record may come sooner after its predecessor than the others do: what it counts since
- * then (flips, unchanged) does not compare with theirs. */
+/* A record may come sooner or later after its predecessor than the others do (the last one; those
+ * after a resume with another study.every): what it counts since then (flips, unchanged) does not
+ * compare with theirs. */
 bool sol_study_comparable(const sol_study_run *run, int m, int64_t record);
 /* The mean at the first, and at the last record that has one (and is comparable). */
 double sol_study_first(const sol_study_run *run, int m);
