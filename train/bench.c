@@ -66,7 +66,8 @@ static sol_status random_packed(sol_packed_model *p, const sol_model_config *c, 
             for (int64_t k = 0; k < q->cols; k++) p->vector[i][k] = 1;
         if (!q->quantized) continue;
         if (group_size && q->cols % group_size != 0)
-            return sol_fail(err, SOL_ERR_USAGE, "--group %lld does not divide the width %lld of %s",
+            return sol_fail(err, SOL_ERR_USAGE,
+                            "--group-size %lld does not divide the width %lld of %s",
                             (long long)group_size, (long long)q->cols, q->name);
         SOL_TRY(
             random_linear(&p->matrix[i], q->rows, q->cols, group_size, 16 * (uint64_t)seed++, err));

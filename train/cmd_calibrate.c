@@ -1,6 +1,7 @@
 /* solera calibrate: model.init of a job, calibrated, becomes a model file that trains, evaluates
  * and exports like any other. */
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "calibrate.h"
@@ -67,8 +68,12 @@ static void print_table(const sol_job_calibration *r)
     for (int64_t i = 0; i < r->n; i++) {
         const sol_calib_report *b = &r->block[i];
         int role = sol_calibration_worst(b);
-        printf("%5" PRId64 " %9.4f %9.4f %9.4f %9.4f %9.1f", i, b->rounded, b->solved, b->trained,
-               b->held_out, r->took[i]);
+        printf("%5" PRId64 " %9.4f %9.4f %9.4f ", i, b->rounded, b->solved, b->trained);
+        if (isfinite(b->held_out))
+            printf("%9.4f", b->held_out);
+        else
+            printf("%9s", "-");
+        printf(" %9.1f", r->took[i]);
         if (role >= 0) printf("  %.4f %s", b->layer[role], sol_param_rows[role].name);
         printf("\n");
         if (role >= 0 && (!worst || b->layer[role] > worst->layer[sol_calibration_worst(worst)]))

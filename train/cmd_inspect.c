@@ -27,12 +27,18 @@ static const sol_opt options[] = {
     {0},
 };
 
+static bool ends_with(const char *name, const char *end)
+{
+    size_t n = strlen(name), k = strlen(end);
+    return n >= k && strcmp(name + n - k, end) == 0;
+}
+
 static json_t *integer_json(const sol_h5_attr *a)
 {
     uint64_t u = 0;
     memcpy(&u, a->value, a->size);
-    char text[32]; /* a hash is a text, since a JSON reader may lose bits of it as a number */
-    if (a->type == SOL_H5_I64 || (strcmp(a->name, "hash") != 0 && strcmp(a->name, "digest") != 0))
+    char text[32]; /* a digest is a text, since a JSON reader may lose bits of it as a number */
+    if (a->type == SOL_H5_I64 || (!ends_with(a->name, "hash") && !ends_with(a->name, "digest")))
         return json_integer((json_int_t)u);
     snprintf(text, sizeof text, "%016" PRIx64, u);
     return json_string(text);

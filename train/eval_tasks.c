@@ -35,9 +35,9 @@ static sol_status write_sample(void *user, const sol_task *t, int64_t item, cons
         json_pack("{s:s, s:I, s:i, s:o, s:i, s:i}", "task", t->kind->name, "item", (json_int_t)item,
                   "gold", i->gold, "scores", scores, "picked", picked, "picked_norm", picked_norm);
     if (!line) return sol_fail(err, SOL_ERR_NOMEM, "out of memory for the samples");
+    errno = 0;
     int bad = json_dumpf(line, e->samples, JSON_REAL_PRECISION(9) | JSON_PRESERVE_ORDER);
     json_decref(line);
-    errno = 0;
     return bad || putc('\n', e->samples) == EOF ? sol_fail_errno(err, "the samples", "cannot write")
                                                 : SOL_OK;
 }

@@ -145,10 +145,17 @@ static void column_title(const sol_sweep_table *t, int k, char *out, size_t size
     if (k < SOL_SWEEP_DIFFERENCE)
         snprintf(out, size, "%s", losses[k]);
     else if (k == SOL_SWEEP_DIFFERENCE)
-        snprintf(out, size, "eval loss - %.100s (95 %%)",
-                 s->against >= 0 ? s->point[s->against].name : "");
+        snprintf(out, size, "eval loss - %.100s", s->against >= 0 ? s->point[s->against].name : "");
     else
         snprintf(out, size, "%s", s->measure[k - SOL_SWEEP_MEASURES]);
+}
+
+/* Of a difference the cells have half of the interval, of a loss the deviation. */
+static void heading(const sol_sweep_table *t, int k, char *out, size_t size)
+{
+    char title[SOL_SWEEP_CELL - 16];
+    column_title(t, k, title, sizeof title);
+    snprintf(out, size, "%s%s", title, k == SOL_SWEEP_DIFFERENCE ? " (95 %)" : "");
 }
 
 /* ---- what the means do not tell ---- */
@@ -253,7 +260,7 @@ void sol_sweep_cell(const sol_sweep_table *t, int row, int column, char *out, si
     else if (k == -1)
         snprintf(out, size, "%d", seeds_done(t, row));
     else if (row < 0)
-        column_title(t, k, out, size);
+        heading(t, k, out, size);
     else
         cell_text(t, row, k, out, size);
 }

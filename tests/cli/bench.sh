@@ -39,6 +39,6 @@ done
 expect 2 "option '--report' has no effect with --json" "$SOLERA" bench --report --json
 expect 2 "no model file" "$SOLERA" bench --train "$dir/none.h5"
 expect 2 "llama-3.2-1b" "$SOLERA" bench --shape llama-3.2-1
-expect 2 "does not divide the width 288" "$SOLERA" bench --shape 15m --group-size 128
+expect 2 "--group-size 128 does not divide the width 288" "$SOLERA" bench --shape 15m --group-size 128
 expect 2 "one of them" "$SOLERA" bench "$dir/none.h5" --shape 15m
 expect 2 "none.h5" "$SOLERA" bench "$dir/none.h5"

@@ -73,6 +73,11 @@ ended 130
 [ -e "$dir/stopped/calibrated/block-000.h5" ] && [ ! -e "$dir/stopped/calibrated/block-001.h5" ] || fail "stopped elsewhere"
 [ "$(wc -l <"$dir/stopped/calibrate.jsonl")" -eq 2 ] || fail "lines of a block that was not done: $(cat "$dir/stopped/calibrate.jsonl")"
 
+# Without windows that are held out there is no error on them.
+calibrate --set run.dir="$dir/unheld" --set calibrate.held_out=0 --set calibrate.steps=1 -o "$dir/u.h5" >"$dir/out" 2>"$dir/err" ||
+    fail "$(cat "$dir/err")"
+[ "$(grep -c '^    [01] \( *0\.[0-9]*\)\{3\} *- ' "$dir/out")" -eq 2 ] || fail "the table: $(cat "$dir/out")"
+
 # Files of blocks that are damaged, or of another model, are named with what to do; blocks that were
 # made of another model of the same name are not taken.
 cp -R "$dir/cal" "$dir/odd"

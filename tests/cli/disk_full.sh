@@ -41,6 +41,8 @@ refused "$small/m.h5" "$SOLERA" import --random embedded --tokenizer "$dir/token
 refused "$small/p.h5" "$SOLERA" export "$model" -o "$small/p.h5"
 refused "$small/cache.h5" "$SOLERA" distill-cache "$dir/job.yaml" --set distill.teacher="$dir/fp.h5" --set distill.top_k=8 --set distill.cache="$small/cache.h5"
 refused "$small/d.h5" "$SOLERA" tokenize --tokenizer "$dir/tokenizer.json" --input "$dir/text.txt" -o "$small/d.h5"
+printf '{"ctx": "the", "choices": ["cat", "dog"], "gold": %d}\n' $(seq 400 | sed 's/.*/1/') >"$dir/task.jsonl"
+refused "$small/s.jsonl" "$SOLERA" eval "$dir/fp.h5" --task piqa="$dir/task.jsonl" --samples "$small/s.jsonl"
 if command -v gnuplot >/dev/null; then refused "$small/report/index.html" "$SOLERA" study "$dir/studied" -o "$small/report"; fi
 expect 1 "" "$SOLERA" sweep "$dir/sweep.yaml"
 no_space

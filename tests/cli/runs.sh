@@ -8,6 +8,8 @@ best=$run/ckpt/$(readlink "$run/ckpt/best.h5")
 # Every verb that takes a model takes the run, and says which checkpoint it took.
 expect 0 "$run: the best checkpoint is $best" "$SOLERA" inspect "$run" --json
 "$SOLERA" inspect "$best" --json | cmp -s - "$dir/out" || fail "inspect shows another file"
+digest=$(sed -n 's/.*"data_digest": "\([0-9a-f]*\)".*/\1/p' "$run/metrics.jsonl" | head -n 1)
+grep -q "\"data_digest\":\"${digest:-none}\"" "$dir/out" || fail "the digest of the data is not $digest: $(cat "$dir/out")"
 expect 0 "$best" "$SOLERA" eval "$run/" --data "$dir/data.h5"
 expect 0 "$best" "$SOLERA" generate "$run" -p the -n 2 --temp 0
 echo "[1, 2, 3]" >"$dir/ids"

@@ -52,6 +52,8 @@ for part in '<b>8 of 8 runs done</b>' 'Fewer than 3 seeds' '<td>naive' 'seed by 
 done
 ! grep -q 'http-equiv' "$dir/swept/index.html" || fail "the page of a sweep that has ended looks again"
 head -n 1 "$dir/swept/table.csv" | grep -q '^point,optim.lr,seeds,eval loss,eval loss deviation,packed loss,' || fail "$(cat "$dir/swept/table.csv")"
+head -n 1 "$dir/swept/table.csv" | grep -q ',eval loss - naive_0.001,eval loss - naive_0.001 deviation,' || fail "$(cat "$dir/swept/table.csv")"
+grep -q '| eval loss - naive_0.001 (95 %) |' "$dir/swept/table.md" || fail "$(cat "$dir/swept/table.md")"
 
 # A run of the sweep is the run that `solera train` makes.
 "$SOLERA" train "$dir/job.yaml" --set study.every=8 --set study.rows=16 --set residual.schedule=none --set optim.lr=0.002 \
