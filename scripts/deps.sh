@@ -53,7 +53,6 @@ deps: this system has no apt-get. Install by hand, then run make again:
   Debian, Ubuntu  apt-get install $debian
   Fedora          dnf install gcc make pkgconf git openblas-devel hdf5-devel libyaml-devel check-devel pcre2-devel utf8proc-devel jansson-devel zlib-devel gnuplot openmpi-devel
   Arch            pacman -S base-devel git openblas hdf5 libyaml check pcre2 libutf8proc jansson zlib gnuplot openmpi
-  macOS           brew install pkg-config openblas hdf5 libyaml check pcre2 utf8proc jansson gnuplot open-mpi
 MSG
     [ -z "$lack" ]
     exit

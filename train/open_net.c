@@ -1,4 +1,4 @@
-/* Opens the network of the verbs eval, score and generate, by their common options. */
+/* Opens the network of the verbs that run one, by their common options. */
 #include "open_net.h"
 
 sol_net_opts sol_program_net_opts(const sol_net_args *a)

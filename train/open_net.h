@@ -1,5 +1,5 @@
-/* Options of the verbs that run a network: eval, score, generate. The verb's args struct begins
- * with sol_net_args, its option table with SOL_NET_OPTIONS. */
+/* Options of the verbs that run a network: eval, score, generate, chat, bench. The verb's args
+ * struct begins with sol_net_args, its option table ends with SOL_NET_OPTIONS. */
 #ifndef SOLERA_TRAIN_OPEN_NET_H
 #define SOLERA_TRAIN_OPEN_NET_H
 

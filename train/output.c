@@ -7,8 +7,6 @@
 
 #include "foreign/tensors.h"
 
-/* Every GGUF export has the key; converters and quantizers of other programs that begin with such a
- * file keep it. */
 static bool is_text(const sol_tokenizer *t, int32_t id, const char *want)
 {
     size_t n;

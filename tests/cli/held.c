@@ -3,13 +3,14 @@
  * on the disk does not change between two such calls, so that whoever can stop at each of them can
  * stop at every moment that matters, on a processor of any speed. From the environment:
  *
- *     HOLD=DIR HOLD_AT=NAME:N     stands before its N-th write to files called NAME: makes
- * DIR/held, waits for a line in the FIFO DIR/go, and goes on to the place that the line names (or
- * to the end, when it names none) KILL_AT=N                   SIGKILL at the N-th call of any kind;
- * a write has written half by then FULL_AT=NAME:N              from the N-th write to files called
- * NAME on there is no space left for them COUNT=FILE                  holds the number of calls
- * when the process has ended
- */
+ *     HOLD=DIR HOLD_AT=NAME:N  stands before its N-th write to files called NAME: makes DIR/held,
+ *                              waits for a line in the FIFO DIR/go, and goes on to the place that
+ *                              the line names, or to the end where it names none
+ *     KILL_AT=N                SIGKILL at the N-th call of any kind; a write has written half by
+ *                              then
+ *     FULL_AT=NAME:N           from the N-th write to files called NAME on there is no space left
+ *                              for them
+ *     COUNT=FILE               holds the number of calls when the process has ended */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -26,8 +27,9 @@ int __real_open(const char *path, int flags, ...);
 ssize_t __real_write(int fd, const void *data, size_t n);
 ssize_t __real_pwrite(int fd, const void *data, size_t n, off_t at);
 
-static atomic_long calls, writes,
-    refused; /* writes: to files of the name that HOLD_AT gives; refused: FULL_AT */
+static atomic_long calls;   /* of any kind */
+static atomic_long writes;  /* to files of the name that HOLD_AT gives */
+static atomic_long refused; /* likewise, that FULL_AT gives */
 static char place[256];
 
 static void read_place(const char *text)
@@ -70,9 +72,8 @@ static void stand(void)
     char path[4096], line[sizeof place];
     ssize_t n;
     snprintf(path, sizeof path, "%s/go", dir ? dir : ".");
-    int go =
-        __real_open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC); /* both ways: whoever writes never waits
-                                                               for a reader, nor it for a writer */
+    /* Both ways: whoever writes never waits for a reader, nor it for a writer. */
+    int go = __real_open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
     snprintf(path, sizeof path, "%s/held", dir ? dir : ".");
     int held = __real_open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (go < 0 || held < 0) abort();
