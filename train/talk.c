@@ -32,6 +32,17 @@ sol_status sol_talk_check(const sol_program *p, const sol_talk_args *a, sol_err 
     return SOL_OK;
 }
 
+/* Bytes of the control character that begins at s[0, n), 0 where none does; those that only part
+ * lines and columns are none. */
+static size_t control_bytes(const char *s, size_t n)
+{
+    unsigned char c = (unsigned char)s[0];
+    if (c == '\n' || c == '\t') return 0;
+    if (c < 0x20 || c == 0x7F) return 1;
+    return c == 0xC2 && n > 1 && (unsigned char)s[1] < 0xA0 ? 2 : 0; /* U+0080 to U+009F */
+}
+
+/* A terminal gets no control characters: they would move its cursor, or worse. */
 void sol_talk_print(void *user, const char *text, size_t n)
 {
     sol_printer *to = user;
@@ -42,11 +53,11 @@ void sol_talk_print(void *user, const char *text, size_t n)
         to->prompt = NULL;
     }
     if (to->copy) sol_text_add(to->copy, NULL, "%.*s", (int)n, text);
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (to->terminal && (c < 0x20 || c == 0x7F) && c != '\n' && c != '\t') continue;
-        putchar(c);
-        to->ends_line = c == '\n';
+    for (size_t i = 0, left_out; i < n; i += left_out ? left_out : 1) {
+        left_out = to->terminal ? control_bytes(text + i, n - i) : 0;
+        if (left_out) continue;
+        putchar((unsigned char)text[i]);
+        to->ends_line = text[i] == '\n';
     }
     fflush(stdout);
 }

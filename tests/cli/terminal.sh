@@ -38,6 +38,9 @@ for what in reading exporting; do
 done
 phases "reading" export "$last" -o "$dir/p2.h5"
 phases "reading" generate "$dir/p.h5" -p the -n 1
+# What is said cannot move the cursor: no control characters, be they of one byte or of two (U+009B).
+script -qec "'$SOLERA' generate '$dir/p.h5' -n 1 --temp 0 -p '$(printf 'a\033[2Jb\302\2332Jc\303\251')'" /dev/null </dev/null >"$dir/screen"
+grep -qF "$(printf 'a[2Jb2Jc\303\251')" "$dir/screen" || fail "control characters of a text: $(cat -v "$dir/screen")"
 phases "reading" generate "$last" -p the -n 1
 # A second thread may have copied these few weights before the tokenizer is read, unseen.
 phases "importing" import "$dir/hf" -o "$dir/i.h5" -t 1
