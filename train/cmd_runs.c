@@ -42,7 +42,7 @@ static row row_of(const sol_study_curve *c)
         r.eval_loss = c->eval_loss[i];
         r.packed_loss = c->packed_loss[i];
         double score = isnan(r.eval_loss) ? r.packed_loss : r.eval_loss;
-        if (r.best_loss <= score || isnan(score)) continue;
+        if (i < c->first_eval || r.best_loss <= score || isnan(score)) continue;
         r.best_loss = score;
         r.best_step = c->eval_step[i];
     }

@@ -14,11 +14,14 @@ static double number(const json_t *line, const char *key)
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
-/* The last one that a line says: a run that goes on may be measured on other data. */
-static void take_digest(uint64_t *digest, const json_t *line, const char *key)
+/* The last one that a line says: a run that goes on may be measured on other data. 0: on none.
+ * Returns whether it is another one than before. */
+static bool take_digest(uint64_t *digest, const json_t *line, const char *key)
 {
     const char *text = json_string_value(json_object_get(line, key));
-    if (text) *digest = strtoull(text, NULL, 16);
+    uint64_t was = *digest, now = text ? strtoull(text, NULL, 16) : 0;
+    if (now) *digest = now;
+    return was && *digest != was;
 }
 
 typedef struct capacities {
@@ -36,7 +39,7 @@ static sol_status add_line(sol_study_curve *c, capacities *k, const json_t *line
 {
     double step = number(line, "step");
     take_digest(&c->data_digest, line, "data_digest");
-    take_digest(&c->eval_digest, line, "eval_digest");
+    if (take_digest(&c->eval_digest, line, "eval_digest")) c->first_eval = c->n_evals;
     SOL_TRY(add(&c->step, &k->step, c->n, step, err));
     SOL_TRY(add(&c->loss, &k->loss, c->n, number(line, "loss"), err));
     SOL_TRY(add(&c->lambda, &k->lambda, c->n, number(line, "lambda"), err));

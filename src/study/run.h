@@ -33,6 +33,7 @@ extern const sol_study_column sol_study_columns[SOL_STUDY_COLUMNS];
  * them. */
 typedef struct sol_study_curve {
     int64_t n, n_evals;
+    int64_t first_eval;                          /* since when they were measured as the last one */
     double *step, *loss, *lambda, *lr;           /* [n] */
     double *eval_step, *eval_loss, *packed_loss; /* [n_evals]; both losses may hold NaN */
     double *eval_low, *eval_high;                /* [n_evals] of joined seeds; NULL: of one run */

@@ -110,6 +110,10 @@ rm "$dir/b/ckpt/step-000024.h5"
 cp -R "$dir/b" "$dir/same"
 expect 0 "resumed at step 21" "$SOLERA" train "$dir/same" --resume
 ! grep -q "is not what it was" "$dir/err" || fail "the same data.eval: $(cat "$dir/err")"
+cp -R "$dir/b" "$dir/off"
+expect 0 "resumed at step 21" "$SOLERA" train "$dir/off" --resume --set train.eval_every=0
+[ "$(grep -o '"eval_digest": "[0-9a-f]*"' "$dir/off/metrics.jsonl" | sort -u | wc -l)" -eq 1 ] ||
+    fail "steps without evaluations forget what came before was measured on: $(grep eval_digest "$dir/off/metrics.jsonl")"
 sed 's/[aeiou]/%/g' "$dir/text.txt" >"$dir/hard.txt"
 "$SOLERA" tokenize --tokenizer "$dir/tokenizer.json" --input "$dir/hard.txt" -o "$dir/eval.h5" \
     2>/dev/null
@@ -117,3 +121,5 @@ expect 0 "data.eval, or how it is measured, is not what it was" "$SOLERA" train 
 last=$(tail -n 1 "$dir/b/metrics.jsonl")
 echo "$last" | grep -q '"eval_loss": [6-9]' || fail "not harder: $last"
 [ "$(readlink "$dir/b/ckpt/best.h5")" = step-000024.h5 ] || fail "the best of other data stays"
+expect 0 "" "$SOLERA" runs "$dir/b" --json
+[ "$(value best_step)" = 24 ] || fail "solera runs compares losses on different data: $(cat "$dir/out")"
