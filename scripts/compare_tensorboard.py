@@ -15,8 +15,8 @@ import sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 TAGS = {"loss": "train", "lr": "train", "lambda": "train", "grad_norm": "train", "tok_s": "train",
-        "objective": "train", "distill_loss": "train", "hidden_loss": "train", "eval_loss": "eval",
-        "packed_loss": "eval"}
+        "objective": "train", "distill_loss": "train", "hidden_loss": "train",
+        "relation_loss": "train", "eval_loss": "eval", "packed_loss": "eval"}
 
 
 def as_float(x):

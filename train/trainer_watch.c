@@ -62,6 +62,7 @@ static void add_scalars(sol_events *e, const sol_step_record *r)
     if (r->has_distill) sol_events_scalar(e, "train/objective", r->objective);
     if (r->has_distill) sol_events_scalar(e, "train/distill_loss", r->distill_loss);
     if (r->has_hidden) sol_events_scalar(e, "train/hidden_loss", r->hidden_loss);
+    if (r->has_relation) sol_events_scalar(e, "train/relation_loss", r->relation_loss);
     if (r->has_eval) sol_events_scalar(e, "eval/eval_loss", r->eval_loss);
     if (r->has_packed) sol_events_scalar(e, "eval/packed_loss", r->packed_loss);
     for (int i = 0; i < r->n_tasks; i++) {

@@ -44,8 +44,11 @@ rich() { # run, settings
     qat --set run.dir="$dir/$run" --set distill.loss=forward_kl --set distill.ce_weight=0.5 --set distill.hidden_weight=0.25 \
         --set distill.hidden_form=relative --set distill.relation_weight=2 --set train.accumulate=2 "$@" 2>"$dir/err" || fail "$(cat "$dir/err")"
 }
-rich rich --set distill.grad_norms=2
+rich rich --set distill.grad_norms=2 --set train.tensorboard=true
 [ "$(grep -c '"relation_loss": [0-9]' "$dir/rich/metrics.jsonl")" -eq 6 ] || fail "relation_loss is missing"
+for loss in objective distill_loss hidden_loss relation_loss; do
+    [ "$(grep -ao "train/$loss" "$dir/rich/events.out.tfevents.solera" | wc -l)" -eq 6 ] || fail "TensorBoard does not show $loss"
+done
 norms='"grad_norms": {"next_token": [0-9.]*, "distill": [0-9.e-]*, "hidden": [0-9.e-]*, "relation": [0-9.e-]*}'
 [ "$(grep -c "$norms" "$dir/rich/metrics.jsonl")" -eq 3 ] || fail "norms are missing: $(cat "$dir/rich/metrics.jsonl")"
 rich plain -t 1
