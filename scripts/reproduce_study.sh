@@ -18,7 +18,7 @@ cd "$(dirname "$0")/.."
 usage() { sed -n 's/^#   /usage: /p' "$0" >&2; exit 2; }
 [ $# -ge 3 ] || usage
 study=$1 model=$2 text=$3 bin=${4-} tokens=${5-}
-solera=${SOLERA:-build/release/solera}
+solera=${SOLERA:-build/release/solera} python=${PYTHON:-python3}
 dir=runs/study/$model
 case $model in embedded | mini) [ $# -eq 3 ] || usage ;; llama2xs) [ $# -eq 5 ] || usage ;; *) usage ;; esac
 if [ "$study" = all ]; then
@@ -87,7 +87,7 @@ calibration_texts() {
 # A start of a study of trapping: its name, then what scripts/make_starts.py takes.
 start() {
     if [ -e "$dir/$1.h5" ]; then return; fi
-    python3 scripts/make_starts.py "$bin" "$2" "$3" "$dir/$1.bin"
+    "$python" scripts/make_starts.py "$bin" "$2" "$3" "$dir/$1.bin"
     "$solera" import "$dir/$1.bin" --tokenizer "$tokens" -o "$dir/$1.h5"
     rm "$dir/$1.bin"
 }
@@ -101,12 +101,12 @@ budgets() {
         # shellcheck disable=SC2086
         "$solera" sweep "configs/study/tune-$model.yaml" --base "$base" --dir "$dir/tune/$tune" \
             --set train.steps="$tune" ${SWEEP_FLAGS:-}
-        python3 scripts/study_rates.py "$dir/tune/$tune/table.csv" \
+        "$python" scripts/study_rates.py "$dir/tune/$tune/table.csv" \
             "configs/study/tokens-$model.yaml" "$dir/tokens.yaml"
         # shellcheck disable=SC2086
         "$solera" sweep "$dir/tokens.yaml" --base "$base" --dir "$dir/tokens/$steps" \
             --set train.steps="$steps" ${SWEEP_FLAGS:-}
-        python3 scripts/study_tokens.py "$dir/tokens" 279232 "$solera" "$dir/tokens"
+        "$python" scripts/study_tokens.py "$dir/tokens" 279232 "$solera" "$dir/tokens"
         ! command -v gnuplot >/dev/null || gnuplot -e "dir='$dir/tokens'" configs/study/tokens.gp
     done
 }

@@ -173,7 +173,6 @@ START_TEST(replace_is_atomic)
 }
 END_TEST
 
-/* A leftover of a killed process is taken over; a file that another one writes is not. */
 START_TEST(replacement_keeps_permissions)
 {
     static const mode_t modes[] = {0600, 0640, 0444};
@@ -200,6 +199,7 @@ START_TEST(replacement_keeps_permissions)
 }
 END_TEST
 
+/* A leftover of a killed process is taken over; a file that another one writes is not. */
 START_TEST(replacement_is_locked)
 {
     char dir[64], path[96], temp[112], *data;

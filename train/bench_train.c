@@ -361,7 +361,7 @@ static void print_text(const bench *b, const result *r)
            r->tokens / r->step, r->tokens, r->step, r->executed / r->step / 1e9, r->gemm_rate / 1e9,
            share, sol_bytes_text((double)r->memory, memory),
            sol_tier_name(b->ctx->kernels.features), compute_name(b->o),
-           b->o->compute == SOL_BF16 ? sol_gemm_bf16_kernel(b->ctx) : "BLAS",
+           b->o->compute == SOL_BF16 ? sol_gemm_bf16_kernel(b->ctx) : sol_gemm_library(),
            sol_pool_threads(b->ctx->pool), b->step.n);
     if (b->taught.graph)
         printf("with a teacher (%s) a step takes %.2f times as long\n", teacher_name(b->o),
