@@ -36,17 +36,26 @@ static sol_status add_message(chats *c, const char *role, const json_t *content,
     return SOL_OK;
 }
 
-/* What templates write besides, and no format does. */
+/* What templates write besides, and what leaves an answer out of the loss: neither is done here. */
 static sol_status refuse_fields(const json_t *o, sol_err *err)
 {
-    static const char *const fields[] = {"tools", "functions", "tool_calls", "function_call",
-                                         "reasoning_content"};
+    static const char *const fields[] = {
+        "tools",    "functions", "tool_calls", "function_call",       "reasoning_content",
+        "thinking", "reasoning", "documents",  "chat_template_kwargs"};
+    static const char *const masks[] = {"weight", "train", "training", "loss"};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
         const json_t *v = json_object_get(o, fields[i]);
         if (json_array_size(v) > 0 || json_object_size(v) > 0 || json_string_length(v) > 0)
             return sol_fail(err, SOL_ERR_FORMAT,
                             "%s is not rendered here: put it into a content, as the model has it",
                             fields[i]);
+    }
+    for (size_t i = 0; i < sizeof masks / sizeof *masks; i++) {
+        const json_t *v = json_object_get(o, masks[i]);
+        if (json_is_false(v) || (json_is_number(v) && json_number_value(v) != 1))
+            return sol_fail(
+                err, SOL_ERR_FORMAT,
+                "%s weighs this answer, which is not done here: all answers count alike", masks[i]);
     }
     return SOL_OK;
 }
@@ -79,6 +88,8 @@ static sol_status add_sharegpt(chats *c, const json_t *list, sol_err *err)
                 if (strcmp(role, names[k][0]) == 0) role = names[k][1];
         if (!role)
             return sol_fail(err, SOL_ERR_FORMAT, "conversations[%zu]: has no string under from", i);
+        sol_status st = refuse_fields(m, err);
+        if (st != SOL_OK) return sol_err_prefix(err, st, "conversations[%zu]", i);
         SOL_TRY(add_message(c, role, json_object_get(m, "value"), err));
     }
     return SOL_OK;
@@ -99,6 +110,9 @@ static sol_status read_messages(chats *c, const json_t *root, sol_err *err)
                  *prompt = json_object_get(root, "prompt");
     c->n_messages = 0;
     SOL_TRY(refuse_fields(root, err));
+    if (json_string_length(json_object_get(root, "system")) > 0)
+        return sol_fail(err, SOL_ERR_FORMAT,
+                        "system stands beside the messages: make it the first of them");
     if (json_is_array(messages)) return add_list(c, messages, err);
     if (json_is_array(shared)) return add_sharegpt(c, shared, err);
     if (prompt) return add_pair(c, prompt, json_object_get(root, "completion"), err);

@@ -43,6 +43,14 @@ expect 0 "" chats '{"messages": [{"role": "user", "content": "x", "tool_calls": 
 rm "$dir/bad.h5"
 expect 2 "bad.jsonl:1: tools is not rendered here" \
     chats '{"messages": [{"role": "user", "content": "x"}], "tools": [{"type": "function"}]}'
+expect 2 "bad.jsonl:1: system stands beside the messages" \
+    chats '{"conversations": [{"from": "human", "value": "x"}], "system": "be brief"}'
+expect 2 "bad.jsonl:1: message 1: thinking is not rendered here" \
+    chats '{"messages": [{"role": "assistant", "content": "x", "thinking": "y"}]}'
+expect 2 "bad.jsonl:1: conversations[0]: weight weighs this answer" \
+    chats '{"conversations": [{"from": "gpt", "value": "x", "weight": 0}]}'
+expect 0 "" chats '{"messages": [{"role": "user", "content": "x", "weight": 1, "train": true}], "system": ""}'
+rm "$dir/bad.h5"
 expect 2 "bad.jsonl:1: has the fields of Alpaca: jq -c" chats '{"instruction": "x", "output": "y"}'
 expect 2 "bad.jsonl:1: expected an object with messages" chats '{"text": "x"}'
 expect 2 "\`solera tokenize --format chat\` reads conversations" \
