@@ -82,8 +82,25 @@ START_TEST(what_is_refused)
         {"{% set ns = namespace(x=[1, 2]) %}{% for a in range(99) %}"
          "{% set ns.x = ns.x + ns.x %}{% endfor %}",
          SOL_ERR_RANGE, "does not come to an end"},
+        {"{% for a in range(200000) %}a text of a hundred bytes, or so, that is written by no "
+         "expression, and again and again{% endfor %}",
+         SOL_ERR_RANGE, "more than 16 MB"},
+        {"{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(60) %}"
+         "{% set ns.a = [ns.a, ns.a] %}{% set ns.b = [ns.b, ns.b] %}{% endfor %}"
+         "{{ ns.a == ns.b }}",
+         SOL_ERR_RANGE, "does not come to an end"},
+        {"{% set ns = namespace(a=1, b=1) %}{% for i in range(200) %}"
+         "{% set ns.a = [ns.a] %}{% set ns.b = [ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
+         SOL_ERR_RANGE, "values nested too deeply are compared"},
+        {"{% set ns = namespace(a=1) %}{% for i in range(200) %}{% set ns.a = [ns.a] %}"
+         "{% endfor %}{{ ns.a | tojson }}",
+         SOL_ERR_RANGE, "tojson of values nested too deeply"},
+        {"{% for i in range(2000) %}{% set a = namespace() %}{% endfor %}", SOL_ERR_RANGE,
+         "more than 1000 namespaces"},
+        {"{% for m in messages %}{% set m.role = 'other' %}{% endfor %}", SOL_ERR_FORMAT,
+         "'m' is no namespace"},
     };
-    json_t *given = json_object();
+    json_t *given = json_pack("{s:[{s:s}]}", "messages", "role", "user");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         sol_text got = {0};
         ck_fails(render(rows[i].jinja, given, &got, err), rows[i].st, rows[i].says);
@@ -101,5 +118,24 @@ START_TEST(what_is_refused)
 }
 END_TEST
 
+/* jansson frees a value by recursion, and never what holds itself. */
+START_TEST(values_in_values_without_end)
+{
+    static const char *const rows[] = {
+        "{% set ns = namespace(a=1) %}{% for i in range(140000) %}"
+        "{% set ns.a = [[[[ns.a]]]] %}{% endfor %}ok",
+        "{% set a = namespace() %}{% set b = namespace(x=a) %}{% set a.x = b %}ok",
+    };
+    json_t *given = json_object();
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        sol_text got = {0};
+        ck_ok(render(rows[i], given, &got, err));
+        ck_assert_str_eq(got.data, "ok");
+        sol_free(got.data);
+    }
+    json_decref(given);
+}
+END_TEST
+
 SOL_TEST_MAIN("jinja", tcase_add_test(tc, as_transformers_renders_them);
-              tcase_add_test(tc, what_is_refused))
+              tcase_add_test(tc, what_is_refused); tcase_add_test(tc, values_in_values_without_end))

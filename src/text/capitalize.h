@@ -7,8 +7,8 @@
 #include "base/status.h"
 #include "base/text.h"
 
-/* Appends s[n], UTF-8, to *to: the first character in its title form, which may be several (ß: Ss),
- * all others small, and the sigma that ends a word in its own form. */
+/* Appends s[n], UTF-8, to *to: the first character in its title form, which may be several
+ * ("Ss" of U+00DF), all others small, and the sigma that ends a word in its own form. */
 sol_status sol_capitalize(const char *s, size_t n, sol_text *to, sol_err *err);
 
 #endif

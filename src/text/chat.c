@@ -263,15 +263,20 @@ static sol_status find_answer(search *s, size_t i, sol_chat_text *c, sol_err *er
     return add_answer(c, at.begin, at.end, err);
 }
 
+static sol_status find_each(search *s, sol_chat_text *c, sol_err *err)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (strcmp(s->messages[i].role, "assistant") == 0) SOL_TRY(find_answer(s, i, c, err));
+    return SOL_OK;
+}
+
 static sol_status find_answers(const sol_chat_format *f, const sol_chat_message *messages, size_t n,
                                bool open, sol_chat_text *c, sol_err *err)
 {
     search s = {.f = f, .n = n, .open = open};
     SOL_TRY(sol_alloc_array((void **)&s.messages, n, sizeof *s.messages, err));
     memcpy(s.messages, messages, n * sizeof *messages);
-    sol_status st = SOL_OK;
-    for (size_t i = 0; i < n && st == SOL_OK; i++)
-        if (strcmp(messages[i].role, "assistant") == 0) st = find_answer(&s, i, c, err);
+    sol_status st = find_each(&s, c, err);
     sol_free(s.messages);
     sol_chat_text_free(&s.other);
     return st;
@@ -379,9 +384,9 @@ sol_status sol_chat_format_for(sol_chat_format *f, const sol_tokenizer *t, const
     if (st == SOL_OK) st = find_end(f, t, err);
     if (st == SOL_OK) return SOL_OK;
     if (!name && st != SOL_ERR_NOMEM) {
-        char text[sizeof err->text];
-        memcpy(text, err->text, sizeof text);
-        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s%s", text, way_out);
+        sol_err why = {0};
+        if (err) why = *err;
+        st = sol_fail(err, SOL_ERR_UNSUPPORTED, "%s%s", why.text, way_out);
     }
     sol_chat_format_free(f);
     return st;

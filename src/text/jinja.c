@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "text/jinja_impl.h"
 
-enum { MAX_VALUES = 1000000, MAX_MACROS = 20 };
+enum { MAX_WORK = 1000000, MAX_MACROS = 20 };
 
 typedef struct work {
     sol_jinja_state j;
@@ -55,19 +55,28 @@ static void run_output(work *w, size_t i)
     json_decref(v);
 }
 
+/* Whether the branch that begins with piece i is to run. */
+static bool is_taken(work *w, size_t i)
+{
+    read_piece(w, i);
+    bool taken = w->t->piece[i].kind == SOL_JINJA_ELSE;
+    if (!taken) {
+        json_t *v = sol_jinja_expr(&w->j);
+        taken = sol_jinja_truth(&w->j, v);
+        json_decref(v);
+    }
+    sol_jinja_done(&w->j);
+    return taken && w->j.status == SOL_OK;
+}
+
 static void run_if(work *w, size_t i)
 {
     size_t end = w->t->piece[i].end;
-    for (bool taken = false; i != end && !taken && w->j.status == SOL_OK; i = w->t->piece[i].next) {
-        read_piece(w, i);
-        taken = w->t->piece[i].kind == SOL_JINJA_ELSE;
-        if (!taken) {
-            json_t *v = sol_jinja_expr(&w->j);
-            taken = sol_jinja_truth(&w->j, v);
-            json_decref(v);
-        }
-        sol_jinja_done(&w->j);
-        if (taken) run(w, i + 1, w->t->piece[i].next);
+    while (i != end && w->j.status == SOL_OK) {
+        size_t next = w->t->piece[i].next;
+        bool taken = is_taken(w, i);
+        if (taken) run(w, i + 1, next);
+        i = taken ? end : next;
     }
 }
 
@@ -179,9 +188,25 @@ static json_t *captured(work *w, size_t from, size_t to)
     w->out = &text;
     run(w, from, to);
     w->out = out;
+    sol_jinja_spend(&w->j, text.n >> 8);
     json_t *v = sol_jinja_take(&w->j, json_stringn_nocheck(text.data ? text.data : "", text.n));
     sol_free(text.data);
     return v;
+}
+
+/* {% set name.part = v %} */
+static void set_part(work *w, const char *name, const char *part, json_t *v)
+{
+    json_t *found = NULL, *space;
+    size_t i, k = json_array_size(w->j.scopes);
+    while (k > 0 && !found) found = json_object_get(json_array_get(w->j.scopes, --k), name);
+    json_array_foreach(w->j.spaces, i, space)
+    {
+        if (space != found) continue;
+        sol_jinja_hold(&w->j, v);
+        if (json_object_set(space, part, v) == 0) return;
+    }
+    sol_jinja_fail(&w->j, SOL_ERR_FORMAT, "'%s' is no namespace", name);
 }
 
 static void run_set(work *w, size_t i)
@@ -205,17 +230,10 @@ static void run_set(work *w, size_t i)
     v = sol_jinja_expr(&w->j);
     if (sol_jinja_sign(&w->j, ",")) sol_jinja_fail(&w->j, SOL_ERR_UNSUPPORTED, "a list in set");
     sol_jinja_done(&w->j);
-    if (has_part && w->j.status == SOL_OK) {
-        json_t *space = json_null();
-        for (size_t k = json_array_size(w->j.scopes); k-- > 0 && json_is_null(space);) {
-            json_t *found = json_object_get(json_array_get(w->j.scopes, k), name[0]);
-            if (found) space = found;
-        }
-        if (json_object_set(space, part, v) != 0)
-            sol_jinja_fail(&w->j, SOL_ERR_FORMAT, "'%s' is no namespace", name[0]);
-    } else if (w->j.status == SOL_OK) {
+    if (has_part && w->j.status == SOL_OK)
+        set_part(w, name[0], part, v);
+    else if (w->j.status == SOL_OK)
         assign_names(w, name, n, v);
-    }
     json_decref(v);
 }
 
@@ -294,9 +312,7 @@ static void run(work *w, size_t from, size_t to)
     for (size_t i = from; i < to && w->j.status == SOL_OK && w->leaving == SOL_JINJA_WORDS; i++) {
         const sol_jinja_piece *p = &w->t->piece[i];
         switch (p->kind) {
-        case SOL_JINJA_TEXT:
-            w->j.status = sol_text_add(w->out, w->j.err, "%.*s", (int)(p->to - p->at), p->at);
-            break;
+        case SOL_JINJA_TEXT: sol_jinja_write(&w->j, w->out, p->at, (size_t)(p->to - p->at)); break;
         case SOL_JINJA_OUTPUT: run_output(w, i); break;
         case SOL_JINJA_IF: run_if(w, i); break;
         case SOL_JINJA_FOR: run_for(w, i); break;
@@ -309,10 +325,26 @@ static void run(work *w, size_t from, size_t to)
     }
 }
 
+/* Frees the values of a run, none of them by a deep recursion: what lies in others is older than
+ * they are, but for what namespaces hold. These may also hold each other. */
+static void free_state(sol_jinja_state *j)
+{
+    size_t i;
+    json_t *space;
+    json_decref(j->scopes);
+    json_array_foreach(j->spaces, i, space) json_object_clear(space);
+    for (size_t n = json_array_size(j->inner); n > 0; n--) json_array_remove(j->inner, n - 1);
+    json_decref(j->inner);
+    json_decref(j->spaces);
+    json_decref(j->macros);
+    json_decref(j->undefined);
+    json_decref(j->function);
+}
+
 sol_status sol_jinja_render(const sol_jinja *t, json_t *given, sol_jinja_block_fn block, void *user,
                             sol_text *out, sol_err *err)
 {
-    work w = {.j = {.err = err, .left = MAX_VALUES, .call = call_macro},
+    work w = {.j = {.err = err, .left = MAX_WORK, .call = call_macro},
               .t = t,
               .out = out,
               .leaving = SOL_JINJA_WORDS,
@@ -324,10 +356,9 @@ sol_status sol_jinja_render(const sol_jinja *t, json_t *given, sol_jinja_block_f
     j->function = sol_jinja_take(j, json_pack("{s:n}", "\x02"));
     j->scopes = sol_jinja_take(j, json_pack("[o]", json_copy(given)));
     j->macros = sol_jinja_take(j, json_object());
+    j->spaces = sol_jinja_take(j, json_array());
+    j->inner = sol_jinja_take(j, json_array());
     if (j->status == SOL_OK) run(&w, 0, t->n);
-    json_decref(j->scopes);
-    json_decref(j->macros);
-    json_decref(j->undefined);
-    json_decref(j->function);
+    free_state(j);
     return j->status;
 }

@@ -30,6 +30,17 @@ json_t *sol_jinja_take(sol_jinja_state *j, json_t *v)
     return v ? v : sol_jinja_fail(j, SOL_ERR_NOMEM, "out of memory");
 }
 
+void sol_jinja_spend(sol_jinja_state *j, size_t n)
+{
+    j->left -= (int64_t)n;
+    if (j->left < 0) sol_jinja_fail(j, SOL_ERR_RANGE, "it does not come to an end");
+}
+
+void sol_jinja_hold(sol_jinja_state *j, json_t *v)
+{
+    if (json_is_array(v) || json_is_object(v)) json_array_append(j->inner, v);
+}
+
 static bool idle(const sol_jinja_state *j)
 {
     return j->skip > 0 || j->status != SOL_OK;
@@ -157,27 +168,73 @@ static json_int_t whole(const json_t *v)
     return json_is_integer(v) ? json_integer_value(v) : json_is_true(v);
 }
 
-bool sol_jinja_equal(const json_t *a, const json_t *b)
+static bool equal(sol_jinja_state *j, const json_t *a, const json_t *b, int depth);
+
+static bool equal_arrays(sol_jinja_state *j, const json_t *a, const json_t *b, int depth)
 {
-    return is_whole(a) && is_whole(b) ? whole(a) == whole(b) : json_equal(a, b);
+    size_t n = json_array_size(a);
+    if (n != json_array_size(b)) return false;
+    for (size_t i = 0; i < n; i++)
+        if (!equal(j, json_array_get(a, i), json_array_get(b, i), depth)) return false;
+    return true;
+}
+
+static bool equal_objects(sol_jinja_state *j, const json_t *a, const json_t *b, int depth)
+{
+    const char *key;
+    json_t *v;
+    if (json_object_size(a) != json_object_size(b)) return false;
+    json_object_foreach((json_t *)a, key, v)
+    {
+        const json_t *other = json_object_get(b, key);
+        if (!other || !equal(j, v, other, depth)) return false;
+    }
+    return true;
+}
+
+static bool equal(sol_jinja_state *j, const json_t *a, const json_t *b, int depth)
+{
+    if (a == b) return true;
+    if (is_whole(a) && is_whole(b)) return whole(a) == whole(b);
+    sol_jinja_spend(j, 1);
+    if (depth == SOL_JINJA_NESTING)
+        sol_jinja_fail(j, SOL_ERR_RANGE, "values nested too deeply are compared");
+    if (j->status != SOL_OK) return false;
+    if (json_is_array(a) && json_is_array(b)) return equal_arrays(j, a, b, depth + 1);
+    if (json_is_object(a) && json_is_object(b)) return equal_objects(j, a, b, depth + 1);
+    return json_equal(a, b);
+}
+
+bool sol_jinja_equal(sol_jinja_state *j, const json_t *a, const json_t *b)
+{
+    return equal(j, a, b, 0);
+}
+
+void sol_jinja_write(sol_jinja_state *j, sol_text *out, const char *text, size_t n)
+{
+    if (j->status != SOL_OK) return;
+    if (n > SOL_JINJA_BYTES || out->n + n > SOL_JINJA_BYTES)
+        sol_jinja_fail(j, SOL_ERR_RANGE, "more than 16 MB are written");
+    else
+        j->status = sol_text_add(out, j->err, "%.*s", (int)n, text);
 }
 
 void sol_jinja_print(sol_jinja_state *j, const json_t *v, sol_text *out)
 {
+    char number[32];
+    const char *text = number;
     if (idle(j) || v == j->undefined) return;
     if (json_is_string(v))
-        sol_text_add(out, j->err, "%s", json_string_value(v));
+        text = json_string_value(v);
     else if (json_is_integer(v))
-        sol_text_add(out, j->err, "%lld", (long long)json_integer_value(v));
-    else if (json_is_boolean(v) || json_is_null(v))
-        sol_text_add(out, j->err, "%s",
-                     json_is_null(v)   ? "None"
-                     : json_is_true(v) ? "True"
-                                       : "False");
+        snprintf(number, sizeof number, "%lld", (long long)json_integer_value(v));
+    else if (json_is_boolean(v))
+        text = json_is_true(v) ? "True" : "False";
+    else if (json_is_null(v))
+        text = "None";
     else
         sol_jinja_fail(j, SOL_ERR_UNSUPPORTED, "a list or a number with a point is printed");
-    if (out->status != SOL_OK) j->status = out->status;
-    if (out->n > SOL_JINJA_BYTES) sol_jinja_fail(j, SOL_ERR_RANGE, "more than 16 MB are written");
+    if (j->status == SOL_OK) sol_jinja_write(j, out, text, strlen(text));
 }
 
 static json_t *joined(sol_jinja_state *j, const json_t *a, const json_t *b)
@@ -185,9 +242,17 @@ static json_t *joined(sol_jinja_state *j, const json_t *a, const json_t *b)
     sol_text t = {0};
     sol_jinja_print(j, a, &t);
     sol_jinja_print(j, b, &t);
+    sol_jinja_spend(j, t.n >> 8);
     json_t *v = sol_jinja_take(j, json_stringn_nocheck(t.data ? t.data : "", t.n));
     sol_free(t.data);
     return v;
+}
+
+/* What is read may be walked through. */
+static json_t *read_again(sol_jinja_state *j, json_t *v)
+{
+    sol_jinja_spend(j, (json_string_length(v) + json_array_size(v)) >> 10);
+    return json_incref(v);
 }
 
 json_t *sol_jinja_attr(sol_jinja_state *j, const json_t *v, const char *name)
@@ -196,14 +261,14 @@ json_t *sol_jinja_attr(sol_jinja_state *j, const json_t *v, const char *name)
     if (v == j->undefined)
         return sol_jinja_fail(j, SOL_ERR_FORMAT, "'%s' of an undefined value", name);
     json_t *found = json_object_get(v, name);
-    return json_incref(found ? found : j->undefined);
+    return read_again(j, found ? found : j->undefined);
 }
 
 static json_t *lookup(sol_jinja_state *j, const char *name)
 {
     for (size_t i = json_array_size(j->scopes); i-- > 0;) {
         json_t *v = json_object_get(json_array_get(j->scopes, i), name);
-        if (v) return json_incref(v);
+        if (v) return read_again(j, v);
     }
     if (sol_jinja_has_function(name) || json_object_get(j->macros, name))
         return json_incref(j->function);
@@ -240,9 +305,11 @@ static void read_arguments(sol_jinja_state *j, arguments *a)
     *a = (arguments){.named = sol_jinja_take(j, json_object())};
     if (sol_jinja_sign(j, ")")) return;
     do {
-        if (takes_name(j, name))
-            json_object_set_new(a->named, name, sol_jinja_expr(j));
-        else if (a->n == SOL_JINJA_ARGS)
+        if (takes_name(j, name)) {
+            json_t *v = sol_jinja_expr(j);
+            sol_jinja_hold(j, v);
+            json_object_set_new(a->named, name, v);
+        } else if (a->n == SOL_JINJA_ARGS)
             sol_jinja_fail(j, SOL_ERR_UNSUPPORTED, "more than %d arguments", SOL_JINJA_ARGS);
         else
             a->at[a->n++] = sol_jinja_expr(j);
@@ -316,13 +383,19 @@ static json_t *read_number(sol_jinja_state *j)
     return sol_jinja_take(j, json_integer(v));
 }
 
+static void append(sol_jinja_state *j, json_t *list, json_t *v)
+{
+    sol_jinja_hold(j, v);
+    json_array_append_new(list, v);
+}
+
 /* Items up to `close`, behind the first one, where that was read. */
 static json_t *read_list(sol_jinja_state *j, json_t *first, const char *close)
 {
     json_t *list = sol_jinja_take(j, json_array());
-    if (first) json_array_append_new(list, first);
+    if (first) append(j, list, first);
     while (j->status == SOL_OK && !sol_jinja_sign(j, close)) {
-        json_array_append_new(list, sol_jinja_expr(j));
+        append(j, list, sol_jinja_expr(j));
         if (sol_jinja_sign(j, ",")) continue;
         expect(j, close);
         break;
@@ -348,6 +421,7 @@ static json_t *read_dict(sol_jinja_state *j)
         json_t *value = sol_jinja_expr(j);
         if (!idle(j) && !json_is_string(key))
             sol_jinja_fail(j, SOL_ERR_UNSUPPORTED, "a key that is not a string");
+        sol_jinja_hold(j, value);
         if (idle(j))
             json_decref(value);
         else
@@ -376,7 +450,7 @@ static json_t *read_word(sol_jinja_state *j)
 
 static json_t *read_primary(sol_jinja_state *j)
 {
-    if (--j->left < 0) return sol_jinja_fail(j, SOL_ERR_RANGE, "it does not come to an end");
+    sol_jinja_spend(j, 1);
     skip_blanks(j);
     char c = 0;
     if (j->at < j->end) c = *j->at;
@@ -522,7 +596,7 @@ static json_t *calculate(sol_jinja_state *j, char op, const json_t *a, const jso
     if (op == '+' && json_is_array(a) && json_is_array(b)) {
         json_t *list = sol_jinja_take(j, json_copy((json_t *)a));
         json_array_extend(list, (json_t *)b);
-        j->left -= (int64_t)json_array_size(list);
+        sol_jinja_spend(j, json_array_size(list));
         return list;
     }
     if (!is_whole(a) || !is_whole(b))
@@ -595,7 +669,7 @@ static bool contains(sol_jinja_state *j, const json_t *all, const json_t *v)
     }
     size_t i;
     json_t *item;
-    json_array_foreach(all, i, item) if (sol_jinja_equal(item, v)) return true;
+    json_array_foreach(all, i, item) if (sol_jinja_equal(j, item, v)) return true;
     return false;
 }
 
@@ -638,8 +712,8 @@ static relation read_relation(sol_jinja_state *j)
 static bool holds(sol_jinja_state *j, relation r, const json_t *a, const json_t *b)
 {
     switch (r) {
-    case EQUAL: return sol_jinja_equal(a, b);
-    case UNEQUAL: return !sol_jinja_equal(a, b);
+    case EQUAL: return sol_jinja_equal(j, a, b);
+    case UNEQUAL: return !sol_jinja_equal(j, a, b);
     case AT_MOST: return order(j, a, b) <= 0;
     case AT_LEAST: return order(j, a, b) >= 0;
     case BELOW: return order(j, a, b) < 0;

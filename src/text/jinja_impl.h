@@ -43,7 +43,12 @@ struct sol_jinja {
     size_t n, capacity;
 };
 
-enum { SOL_JINJA_ARGS = 8, SOL_JINJA_BYTES = 1 << 24 /* of a string at most */ };
+enum {
+    SOL_JINJA_ARGS = 8,
+    SOL_JINJA_BYTES = 1 << 24,  /* of a string, or written, at most */
+    SOL_JINJA_NESTING = 100,    /* of values that are compared or written as JSON */
+    SOL_JINJA_NAMESPACES = 1000 /* of one run */
+};
 
 typedef struct sol_jinja_state sol_jinja_state;
 struct sol_jinja_state {
@@ -51,10 +56,12 @@ struct sol_jinja_state {
     int line;             /* of the piece at work */
     int skip;             /* above 0: what is read is not evaluated */
     int depth;            /* of expressions and macros in each other */
-    int64_t left;         /* values that may still be made */
+    int64_t left;         /* work that may still be done: values read, see sol_jinja_spend */
     json_t *undefined;    /* known by its address */
     json_t *function;     /* a function that is not called, as in `f is defined` */
     json_t *scopes;       /* an array of objects, the innermost last */
+    json_t *spaces;       /* an array of the namespaces: what alone a template may change */
+    json_t *inner;        /* an array of what lies in other values (sol_jinja_hold) */
     json_t *macros;       /* name: index of its piece */
     sol_status status;    /* of the first failure */
     sol_err *err;
@@ -67,6 +74,14 @@ json_t *sol_jinja_fail(sol_jinja_state *j, sol_status st, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* A value that was made just now: NULL is want of memory. */
 json_t *sol_jinja_take(sol_jinja_state *j, json_t *v);
+/* Takes n off the work that is left. A value that is read counts 1, and more where it is large;
+ * so do copies. */
+void sol_jinja_spend(sol_jinja_state *j, size_t n);
+/* Keeps a list or dict that becomes a part of another one until the run ends: jansson frees values
+ * by recursion, and a template can nest them without end. */
+void sol_jinja_hold(sol_jinja_state *j, json_t *v);
+/* Appends to what is written, at most SOL_JINJA_BYTES in all. */
+void sol_jinja_write(sol_jinja_state *j, sol_text *out, const char *text, size_t n);
 
 /* Sets what is read, and reads it: an expression; a name (false: there is none); a sign or word. */
 void sol_jinja_read(sol_jinja_state *j, const char *at, const char *end);
@@ -81,7 +96,7 @@ void sol_jinja_done(sol_jinja_state *j);
 /* Whether v counts as true. */
 bool sol_jinja_truth(const sol_jinja_state *j, const json_t *v);
 /* a == b, where true is 1. */
-bool sol_jinja_equal(const json_t *a, const json_t *b);
+bool sol_jinja_equal(sol_jinja_state *j, const json_t *a, const json_t *b);
 /* Appends v as {{ v }} writes it. */
 void sol_jinja_print(sol_jinja_state *j, const json_t *v, sol_text *out);
 /* v.name */

@@ -13,7 +13,15 @@
 
 static json_t *string_of(sol_jinja_state *j, const char *text, size_t n)
 {
+    sol_jinja_spend(j, n >> 8);
     return sol_jinja_take(j, json_stringn_nocheck(text, n));
+}
+
+/* An empty list, for n items that are there already. */
+static json_t *list_for(sol_jinja_state *j, size_t n)
+{
+    sol_jinja_spend(j, n >> 3);
+    return sol_jinja_take(j, json_array());
 }
 
 static sol_span span_of(const json_t *v)
@@ -65,6 +73,8 @@ static json_t *split(sol_jinja_state *j, const json_t *v, const json_t *by, json
     sol_span s = span_of(v), sep = span_of(by);
     const char *hit;
     for (; most != 0 && (hit = memmem(s.at, s.n, sep.at, sep.n)) != NULL; most--) {
+        sol_jinja_spend(j, 1);
+        if (j->status != SOL_OK) break;
         json_array_append_new(list, string_of(j, s.at, (size_t)(hit - s.at)));
         s.n -= (size_t)(hit - s.at) + sep.n;
         s.at = hit + sep.n;
@@ -178,7 +188,7 @@ static int64_t bound(const json_t *i, int64_t n, int64_t none)
 
 static json_t *backwards(sol_jinja_state *j, const json_t *v)
 {
-    json_t *list = sol_jinja_take(j, json_array());
+    json_t *list = list_for(j, json_array_size(v));
     for (size_t i = json_array_size(v); i-- > 0;) json_array_append(list, json_array_get(v, i));
     return list;
 }
@@ -199,15 +209,16 @@ static json_t *sliced(sol_jinja_state *j, const json_t *v, json_t **part)
         size_t at = place(s, from);
         return string_of(j, s.at + at, place(s, to) - at);
     }
-    json_t *list = sol_jinja_take(j, json_array());
+    json_t *list = list_for(j, (size_t)(to - from));
     for (int64_t i = from; i < to; i++) json_array_append(list, json_array_get(v, (size_t)i));
     return list;
 }
 
 static json_t *items_of(sol_jinja_state *j, json_t *v)
 {
-    json_t *list = sol_jinja_take(j, json_array()), *value;
+    json_t *list = list_for(j, 8 * json_object_size(v)), *value;
     const char *key;
+    if (v == j->undefined) return list;
     json_object_foreach(v, key, value)
         json_array_append_new(list, sol_jinja_take(j, json_pack("[s,O]", key, value)));
     return list;
@@ -291,12 +302,12 @@ bool sol_jinja_test(sol_jinja_state *j, const char *name, const json_t *v, const
     if ((strcmp(name, "odd") == 0 || strcmp(name, "even") == 0) && json_is_integer(v))
         return (json_integer_value(v) % 2 != 0) == (name[0] == 'o');
     if (arg && (strcmp(name, "equalto") == 0 || strcmp(name, "eq") == 0))
-        return sol_jinja_equal(v, arg);
-    if (arg && strcmp(name, "ne") == 0) return !sol_jinja_equal(v, arg);
+        return sol_jinja_equal(j, v, arg);
+    if (arg && strcmp(name, "ne") == 0) return !sol_jinja_equal(j, v, arg);
     if (json_is_array(arg) && strcmp(name, "in") == 0) {
         size_t i;
         json_t *item;
-        json_array_foreach(arg, i, item) if (sol_jinja_equal(v, item)) return true;
+        json_array_foreach(arg, i, item) if (sol_jinja_equal(j, v, item)) return true;
         return false;
     }
     unsupported(j, "the test", name);
@@ -308,7 +319,7 @@ bool sol_jinja_test(sol_jinja_state *j, const char *name, const json_t *v, const
 /* selectattr(attribute, test, argument) and rejectattr. */
 static json_t *selected(sol_jinja_state *j, const json_t *v, bool keep, json_t **args, int n)
 {
-    json_t *list = sol_jinja_take(j, json_array()), *item;
+    json_t *list = list_for(j, json_array_size(v)), *item;
     size_t i;
     if (n < 1 || n > 3 || !all_strings(args, n > 1 ? 2 : 1) || !json_is_array(v))
         unsupported(j, "the filter", keep ? "selectattr" : "rejectattr");
@@ -327,7 +338,7 @@ static json_t *selected(sol_jinja_state *j, const json_t *v, bool keep, json_t *
 
 static json_t *attributes(sol_jinja_state *j, const json_t *v, const json_t *name)
 {
-    json_t *list = sol_jinja_take(j, json_array()), *item;
+    json_t *list = list_for(j, json_array_size(v)), *item;
     size_t i;
     json_array_foreach(v, i, item)
         json_array_append_new(list, sol_jinja_attr(j, item, json_string_value(name)));
@@ -355,9 +366,25 @@ static int add_json(const char *text, size_t n, void *to)
     return t->n < SOL_JINJA_BYTES && sol_text_add(t, NULL, "%.*s", (int)n, text) == SOL_OK ? 0 : -1;
 }
 
-static json_t *as_json(sol_jinja_state *j, const json_t *v)
+/* Whether lists and dicts lie in each other at most `depth` deep. */
+static bool is_shallow(sol_jinja_state *j, json_t *v, int depth)
+{
+    const char *key;
+    json_t *item;
+    size_t i;
+    if (!json_is_array(v) && !json_is_object(v)) return true;
+    sol_jinja_spend(j, 1);
+    if (depth == 0 || j->status != SOL_OK) return false;
+    json_array_foreach(v, i, item) if (!is_shallow(j, item, depth - 1)) return false;
+    json_object_foreach(v, key, item) if (!is_shallow(j, item, depth - 1)) return false;
+    return true;
+}
+
+static json_t *as_json(sol_jinja_state *j, json_t *v)
 {
     sol_text t = {0};
+    if (!is_shallow(j, v, SOL_JINJA_NESTING))
+        return sol_jinja_fail(j, SOL_ERR_RANGE, "tojson of values nested too deeply");
     if (json_dump_callback(v, add_json, &t, JSON_ENCODE_ANY) != 0)
         sol_jinja_fail(j, SOL_ERR_RANGE, "what tojson writes is too long, or no UTF-8");
     json_t *out = string_of(j, t.data ? t.data : "", t.n);
@@ -435,10 +462,20 @@ static json_t *range(sol_jinja_state *j, json_t **args, int n)
     json_t *list = sol_jinja_take(j, json_array());
     if (step_by == 0) sol_jinja_fail(j, SOL_ERR_FORMAT, "a range in steps of 0");
     for (; j->status == SOL_OK && (step_by > 0 ? at < bound[1] : at > bound[1]); at += step_by) {
-        if (--j->left < 0) sol_jinja_fail(j, SOL_ERR_RANGE, "it does not come to an end");
+        sol_jinja_spend(j, 1);
         json_array_append_new(list, sol_jinja_take(j, json_integer(at)));
     }
     return list;
+}
+
+static json_t *namespace(sol_jinja_state *j, json_t *named)
+{
+    json_t *space = sol_jinja_take(j, json_copy(named));
+    if (json_array_size(j->spaces) == SOL_JINJA_NAMESPACES)
+        sol_jinja_fail(j, SOL_ERR_RANGE, "more than %d namespaces", SOL_JINJA_NAMESPACES);
+    else
+        json_array_append(j->spaces, space);
+    return space;
 }
 
 static json_t *now(sol_jinja_state *j, const json_t *form)
@@ -463,7 +500,7 @@ json_t *sol_jinja_function(sol_jinja_state *j, const char *name, json_t **args, 
                            json_t *named)
 {
     bool only_named = n == 0, only_string = n == 1 && json_is_string(args[0]);
-    if (strcmp(name, "namespace") == 0 && only_named) return sol_jinja_take(j, json_copy(named));
+    if (strcmp(name, "namespace") == 0 && only_named) return namespace(j, named);
     if (strcmp(name, "dict") == 0 && only_named) return sol_jinja_take(j, json_copy(named));
     if (strcmp(name, "range") == 0 && n > 0) return range(j, args, n);
     if (strcmp(name, "raise_exception") == 0 && only_string)
