@@ -70,6 +70,12 @@ START_TEST(rows_of_a_job)
         ck_fails(sol_quant_overrides_parse(&o, cut, err), SOL_ERR_FORMAT, "no list of overrides");
         ck_assert(o == NULL);
     }
+    static const char *const sizes[] = {"64x", "4294967360", "-64", "99999999999999999999"};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char one[64];
+        snprintf(one, sizeof one, "[{match: \"*\", group_size: %s}]", sizes[i]);
+        ck_fails(sol_quant_overrides_parse(&o, one, err), SOL_ERR_FORMAT, "no list of overrides");
+    }
     bool fatal;
     char *text;
     ck_ok(sol_config_set(back, "quant.overrides=[]", err));

@@ -3,6 +3,7 @@
 #include "quant/overrides.h"
 
 #include <fnmatch.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,6 +66,15 @@ static bool take(const char **at, const char *end, char *out, size_t size)
     return true;
 }
 
+/* The number of weights of a group, above 0, that the whole text is. */
+static bool read_group(const char *text, int *group_size)
+{
+    char *end;
+    long n = strtol(text, &end, 10);
+    *group_size = n > 0 && n <= INT_MAX ? (int)n : 0;
+    return *end == 0 && *group_size > 0;
+}
+
 /* Reads one row as write_row writes it; other forms are for the YAML of a job alone. */
 static sol_status parse_row(const char **at, sol_quant_override *row, sol_err *err)
 {
@@ -73,11 +83,11 @@ static sol_status parse_row(const char **at, sol_quant_override *row, sol_err *e
     bool right =
         skip(at, "{match: \"") && take(at, "\"", row->match, sizeof row->match) && skip(at, "\"");
     if (right && skip(at, ", method: ")) right = take(at, ",}", method, sizeof method);
-    if (right && skip(at, ", group_size: ")) right = take(at, "}", group, sizeof group);
+    if (right && skip(at, ", group_size: "))
+        right = take(at, "}", group, sizeof group) && read_group(group, &row->group_size);
     row->none = strcmp(method, "none") == 0;
     row->method = row->none ? NULL : sol_quantizer_find(method);
-    row->group_size = atoi(group);
-    if (!right || !skip(at, "}") || row->group_size < 0 || (!method[0] && !group[0]))
+    if (!right || !skip(at, "}") || (!method[0] && !group[0]))
         return sol_fail(err, SOL_ERR_FORMAT, "is no list of overrides at '%.40s'", *at);
     if (method[0] && !row->none && !row->method)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "this program has no quantizer '%s'", method);
