@@ -81,7 +81,7 @@ START_TEST(table_and_starting_values)
     int n_params = m->n_params;
     ck_ok(sol_model_add_learned(m, &dlt, err));
     ck_assert_int_eq(m->n_params, n_params + 2 * 7 * 2);
-    ck_assert_int_eq(sol_model_plain_params(m), n_params);
+    ck_assert_int_eq(m->n_plain, n_params);
     ck_assert_mem_eq(m->data, plain->data, (size_t)n * 4);
     const sol_param *shift = sol_model_param(m, "model.layers.1.mlp.down_proj.quant_shift");
     const sol_param *down = sol_model_by_role(m, 1, SOL_ROLE_DOWN);
@@ -140,13 +140,12 @@ static void check_gradients(const char *method, sol_granularity granularity)
     sol_quant_spec spec = spec_of(method, granularity);
     ck_ok(sol_model_add_learned(m, &spec, err));
     sol_model_start_learned(ctx, m, &spec);
-    for (int i = sol_model_plain_params(m); i < m->n_params;
-         i++) /* steps within the weights, shifts off zero */
+    for (int i = m->n_plain; i < m->n_params; i++) /* steps within the weights, shifts off zero */
         for (int64_t k = 0; k < m->params[i].rows; k++) {
             float *x = sol_model_f32(m, &m->params[i]) + k;
             *x = strstr(m->params[i].name, "quant_shift") ? 0.01f : 0.4f * *x;
         }
-    for (int i = 0; i < sol_model_plain_params(m); i++) {
+    for (int i = 0; i < m->n_plain; i++) {
         if (!m->params[i].quantized) continue;
         sol_quant_matrix x = sol_model_quant_matrix(m, &m->params[i]);
         sol_quant_forward(ctx, &spec, &x, mix, sol_model_f32(dense, &dense->params[i]), NULL);
@@ -155,7 +154,7 @@ static void check_gradients(const char *method, sol_granularity granularity)
     double loss = run(g, mix, 2), want = run(d, (sol_residual_mix){1, 0}, 2);
     ck_assert_double_eq_tol(loss, want, 1e-6 * want);
     double moved = 0;
-    for (int i = 0; i < sol_model_plain_params(m); i++) {
+    for (int i = 0; i < m->n_plain; i++) {
         const sol_param *p = &m->params[i];
         float *got = sol_graph_grads(g) + p->offset, *dw = sol_graph_grads(d) + p->offset;
         float learned[2][128] = {{0}};
@@ -314,7 +313,7 @@ START_TEST(train_write_read_infer)
             sol_adamw_update(ctx, c.optim, c.file.model, sol_graph_grads(g), 1.0f / (B * T), 0.01f);
         }
         ck_assert_msg(loss < 0.9 * first, "%s: %g after %g", methods[i], loss, first);
-        for (int k = sol_model_plain_params(c.file.model); k < c.file.model->n_params; k++)
+        for (int k = c.file.model->n_plain; k < c.file.model->n_params; k++)
             ck_assert(c.file.model->params[k].rows == 0 ||
                       sol_model_f32(c.file.model, &c.file.model->params[k])[0] !=
                           start[c.file.model->params[k].offset] ||

@@ -101,7 +101,7 @@ static double step_share(const sol_config *c, const sol_ctx *ctx, bool elsewhere
 static size_t packed_bytes(const sol_model *m, const sol_quant_spec *spec)
 {
     double codes = 0, dense = 0, largest = 0;
-    for (int i = 0; i < sol_model_plain_params(m); i++) {
+    for (int i = 0; i < m->n_plain; i++) {
         const sol_param *p = &m->params[i];
         double n = (double)sol_param_count(p);
         sol_quant_spec own = sol_quant_for(spec, p->name);

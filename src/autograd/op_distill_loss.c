@@ -5,7 +5,6 @@
  * The teacher in memory: xt [N, Ct] without gradient, and extra [N, 1]; its logits are t = xt Wt^T;
  * d extra = dloss where the target is not -1.
  * A cache: ids [N, k] i32 and probs [N, k + 1], that of the rest last. */
-#include <math.h>
 #include <string.h>
 
 #include "autograd/distill_row.h"

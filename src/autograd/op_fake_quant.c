@@ -3,7 +3,6 @@
  * one buffer, the factor is applied by the products that write it, and this backward does not run.
  *
  * W [rows, cols] f32 or bf16; W_eff of the same shape, f32 or bf16. */
-#include <string.h>
 
 #include "autograd/fake_quant.h"
 

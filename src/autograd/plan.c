@@ -3,7 +3,6 @@
  * in that order; what the planner may do to a node is what the op's descriptor promises (op.h). */
 #include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "autograd/tape_impl.h"
 #include "base/num.h"

@@ -186,11 +186,6 @@ float *sol_tape_grad(const sol_tape *t, sol_var v)
     return var->kind == VAR_PARAM ? var->outside_grad : buffer_address(t, var->grad_buffer);
 }
 
-sol_shape sol_tape_shape(const sol_tape *t, sol_var v)
-{
-    return tape_var_at(t, v)->shape;
-}
-
 /* What a call sees of var `index`; late: in the backward pass; data, grad: whether it gets them. */
 static sol_slot bind_slot(const sol_tape *t, int index, bool late, bool data, bool grad)
 {

@@ -81,7 +81,6 @@ sol_status sol_tape_allocate(sol_tape *t, sol_err *err);
  * row-major, in the shape of v. */
 void *sol_tape_data(const sol_tape *t, sol_var v);
 float *sol_tape_grad(const sol_tape *t, sol_var v);
-sol_shape sol_tape_shape(const sol_tape *t, sol_var v);
 
 /* Watches the backward pass: fn is called before the backward call of every node outside the
  * prologue, with the vars of its inputs and the call, whose out[o].grad hold the gradients that

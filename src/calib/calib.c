@@ -4,7 +4,6 @@
 #include "calib/calib.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/half.h"
@@ -417,16 +416,6 @@ static sol_status solve_apart(sol_calib *c, const sol_layer_set *s, sol_calib_re
 
 /* ---- a block ---- */
 
-static void take_block(const sol_calib *c, int64_t layer, sol_model *block)
-{
-    for (int i = 0; i < block->n_block; i++) {
-        const sol_param *from = sol_model_block(c->model, layer) + i,
-                        *to = sol_model_block(block, 0) + i;
-        sol_convert(sol_model_f32(block, to), SOL_F32, sol_model_at(c->model, from),
-                    c->model->dtype, sol_param_count(to));
-    }
-}
-
 /* The latent weights become the model's, in its type, and what it holds becomes the latent weights.
  */
 static void give_block(const sol_calib *c, int64_t layer)
@@ -437,7 +426,7 @@ static void give_block(const sol_calib *c, int64_t layer)
         sol_convert(sol_model_at(c->model, to), c->model->dtype, sol_model_f32(c->latent, from),
                     SOL_F32, sol_param_count(to));
     }
-    take_block(c, layer, c->latent);
+    sol_stage_take_block(c->model, layer, c->latent);
 }
 
 /* effective = what `source` ships as, norms as they are. */
@@ -515,7 +504,7 @@ static sol_status begin_block(sol_calib *c, int64_t layer, sol_err *err)
                         (long long)layer, (long long)c->layer + 1);
     c->layer = layer;
     sol_calib_shares(c->model, &c->spec, &c->opts, layer, c->passed);
-    take_block(c, layer, c->original);
+    sol_stage_take_block(c->model, layer, c->original);
     memcpy(c->latent->data, c->original->data, sol_calib_block_bytes(c->latent));
     memcpy(c->effective->data, c->original->data, sol_calib_block_bytes(c->latent));
     memcpy(c->x_in, c->x_q,

@@ -2,7 +2,6 @@
  * timed as the best of some tries, since other programs only ever slow one down. `solera plan` adds
  * up what a job takes from it. */
 #include <math.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"

@@ -1,8 +1,6 @@
 /* How ranks share windows and sums: calib.c and refine.c exchange by it what each has computed. */
 #include "calib/share.h"
 
-#include <string.h>
-
 #include "base/num.h"
 
 enum { ADD_TILE = 1 << 13 };

@@ -60,10 +60,18 @@ const void *sol_stage_run(sol_stage *s, const float *x, const int32_t *doc_start
     float *in = sol_tape_data(s->tape, s->x);
     sol_block_inputs_place(&s->in, s->tape, doc_start, n);
     memcpy(in, x, (size_t)(tokens * C) * sizeof *in);
-    memset(in + tokens * C, 0,
-           (size_t)((all - tokens) * C) * sizeof *in); /* windows that there are not */
+    memset(in + tokens * C, 0, (size_t)((all - tokens) * C) * sizeof *in); /* beyond n windows */
     sol_tape_run_forward(s->tape);
     return sol_tape_data(s->tape, s->out);
+}
+
+void sol_stage_take_block(const sol_model *m, int64_t layer, sol_model *block)
+{
+    for (int i = 0; i < block->n_block; i++) {
+        const sol_param *from = sol_model_block(m, layer) + i, *to = sol_model_block(block, 0) + i;
+        sol_convert(sol_model_f32(block, to), SOL_F32, sol_model_at(m, from), m->dtype,
+                    sol_param_count(to));
+    }
 }
 
 void sol_stage_project(const sol_ctx *ctx, const sol_model *block, sol_role which,

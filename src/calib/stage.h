@@ -31,6 +31,9 @@ void sol_stage_free(sol_stage *s);
  * the next run. */
 const void *sol_stage_run(sol_stage *s, const float *x, const int32_t *doc_start, int64_t n);
 
+/* block, a model of one block in f32, becomes block `layer` of m. */
+void sol_stage_take_block(const sol_model *m, int64_t layer, sol_model *block);
+
 /* y [n, out] = beta y + x [n, in] W^T, W the layer `which` of a model of one block; x in the
  * compute type; rows of y are ldy apart. scratch: of sol_product_scratch(bf16, out, in). */
 void sol_stage_project(const sol_ctx *ctx, const sol_model *block, sol_role which,

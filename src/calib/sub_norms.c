@@ -126,12 +126,7 @@ static sol_status fit_place(fitter *f, int64_t layer, const place *p, double *of
 
 static sol_status fit_block(fitter *f, int64_t layer, sol_sub_norm_change *off, sol_err *err)
 {
-    for (int i = 0; i < f->block->n_block; i++) {
-        const sol_param *from = sol_model_block(f->model, layer) + i,
-                        *to = sol_model_block(f->block, 0) + i;
-        sol_convert(sol_model_f32(f->block, to), SOL_F32, sol_model_at(f->model, from),
-                    f->model->dtype, sol_param_count(to));
-    }
+    sol_stage_take_block(f->model, layer, f->block);
     SOL_TRY(fit_place(f, layer, &places[0], &off->o, err));
     return fit_place(f, layer, &places[1], &off->down, err);
 }

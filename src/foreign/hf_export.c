@@ -41,7 +41,7 @@ static sol_status make_header(const folder *f, sol_text *t, sol_err *err)
     static const char *const names[] = {[SOL_F32] = "F32", [SOL_F16] = "F16", [SOL_BF16] = "BF16"};
     uint64_t at = 0;
     sol_text_add(t, err, "{\"__metadata__\":{\"format\":\"pt\",\"made_by\":\"solera\"}");
-    for (int i = 0; i < sol_model_plain_params(f->view.table); i++) {
+    for (int i = 0; i < f->view.table->n_plain; i++) {
         const sol_param *p = &f->view.table->params[i];
         uint64_t end = at + (uint64_t)sol_param_count(p) * sol_dtype_size(f->dtype);
         sol_text_add(t, err, ",\n\"%s\":{\"dtype\":\"%s\",\"shape\":[", p->name, names[f->dtype]);
@@ -100,7 +100,7 @@ static sol_status write_param(folder *f, int index, sol_err *err)
 
 static sol_status write_all(folder *f, sol_err *err)
 {
-    int n = sol_model_plain_params(f->view.table);
+    int n = f->view.table->n_plain;
     int64_t widest = PIECE;
     for (int i = 0; i < n; i++)
         if (f->view.table->params[i].cols > widest) widest = f->view.table->params[i].cols;

@@ -8,11 +8,6 @@
 #include "base/num.h"
 #include "model/model.h"
 
-int sol_model_plain_params(const sol_model *m)
-{
-    return m->n_plain;
-}
-
 /* Back to the table without learned parameters; the block keeps its size. */
 static void drop_learned(sol_model *m)
 {
@@ -117,7 +112,7 @@ sol_quant_matrix sol_model_quant_matrix(const sol_model *m, const sol_param *lin
 void sol_model_start_learned(const sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec)
 {
     if (m->n_learned == 0) return;
-    for (int i = 0; i < sol_model_plain_params(m); i++) {
+    for (int i = 0; i < m->n_plain; i++) {
         const sol_param *p = &m->params[i];
         if (!p->learned) continue;
         sol_quant_spec layer = sol_quant_for(spec, p->name);

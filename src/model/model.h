@@ -143,7 +143,7 @@ typedef struct sol_model {
     sol_model_config config;
     sol_param *params;     /* [n_params], in the order of the flat block: that of params.def, then
                             * learned parameters of a quantizer */
-    int n_params, n_plain; /* n_plain: without the learned ones */
+    int n_params, n_plain; /* n_plain: without the learned ones, which come last */
     int first_block, n_block; /* where block 0 begins; parameters of a block, which stand
                                * together, one block behind the other */
     int place[SOL_ROLES];     /* index of a role's first parameter; -1: the model has none */
@@ -210,8 +210,6 @@ sol_status sol_model_add_learned(sol_model *m, const sol_quant_spec *spec, sol_e
 void sol_model_start_learned(const sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec);
 /* Learned parameter k of a linear layer; NULL: it has none. */
 const sol_param *sol_model_learned(const sol_model *m, const sol_param *linear, int k);
-/* How many parameters are not learned ones; they come first. */
-int sol_model_plain_params(const sol_model *m);
 /* A linear layer of a SOL_F32 model with its learned parameters, for sol_quant_forward; borrows the
  * model's memory. */
 sol_quant_matrix sol_model_quant_matrix(const sol_model *m, const sol_param *linear);

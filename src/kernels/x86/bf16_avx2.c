@@ -1,6 +1,5 @@
 /* bf16.h for AVX2: numbers are cast to float by shifts, as they are multiplied. */
 #include <immintrin.h>
-#include <string.h>
 
 #include "base/half.h"
 #include "kernels/x86/kernels_x86.h"
