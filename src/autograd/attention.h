@@ -7,7 +7,7 @@
 
 #include "autograd/ops.h"
 
-enum { SOL_ATTENTION_ROWS = 64 };
+enum { SOL_ATTENTION_ROWS = 64 }; /* rows of scores that exist at a time, of one head */
 
 typedef struct sol_attention_attr {
     sol_attention_shape shape;

@@ -8,8 +8,8 @@
 #include "base/num.h"
 #include "base/rng.h"
 
-enum { BLOCKS = 256 };
-static const double LEAST = 0x1p-24;
+enum { BLOCKS = 256 };               /* that a vocabulary is cut into to be drawn from */
+static const double LEAST = 0x1p-24; /* probability in logarithms and quotients (distill.h) */
 
 typedef struct mix {
     double forward, reverse; /* shares of the two divergences */

@@ -4,7 +4,7 @@
 
 #include "autograd/ops.h"
 
-enum { ITEMS = 16384 };
+enum { ITEMS = 16384 }; /* elements of a tile of the pool */
 
 static sol_status shapes(sol_op_call *c, sol_err *err)
 {

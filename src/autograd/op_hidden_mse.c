@@ -6,7 +6,7 @@
 #include "autograd/distill.h"
 
 enum { X, TEACHER, SUM };
-enum { ROWS = 16 };
+enum { ROWS = 16 }; /* of a tile of the pool */
 
 typedef struct attr {
     const float *factor;

@@ -8,7 +8,7 @@
 #include "autograd/ops.h"
 
 enum { X, TARGET };
-enum { ROWS = 16 };
+enum { ROWS = 16 }; /* of a tile of the pool */
 
 static sol_status shapes(sol_op_call *c, sol_err *err)
 {

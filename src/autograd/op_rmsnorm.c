@@ -8,7 +8,7 @@
 #include "autograd/ops.h"
 
 enum { X, W, Y = 0, R };
-enum { ROWS = 32 };
+enum { ROWS = 32 }; /* of a tile of the pool, and of a part of dw */
 
 typedef struct attr {
     float eps;

@@ -7,7 +7,7 @@
 #include "autograd/ops.h"
 
 enum { X, POSITION, COSINE, SINE };
-enum { ROWS = 32 };
+enum { ROWS = 32 }; /* of a tile of the pool */
 
 typedef struct attr {
     int64_t head_dim;

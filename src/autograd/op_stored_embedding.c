@@ -4,7 +4,7 @@
  * tokens [N] i32 in [0, rows); out [N, cols]. */
 #include "autograd/distill.h"
 
-enum { ROWS = 64 };
+enum { ROWS = 64 }; /* of a tile of the pool */
 
 typedef struct attr {
     const sol_stored *s;

@@ -6,7 +6,7 @@
 #include "autograd/ops.h"
 
 enum { GATE, UP };
-enum { ITEMS = 8192, PART = 1024 };
+enum { ITEMS = 8192, PART = 1024 }; /* elements of a tile of the pool, of a buffer */
 
 typedef struct attr {
     sol_dtype out;

@@ -158,22 +158,22 @@ static void run_scales(const sol_solver *z, const tile *t, int64_t from, int64_t
     }
 }
 
-/* pull = V u for the [m, m] block v of the factor. */
-static void pull_through(const sol_solver *z, const float *v, const float *u, float *pull)
+/* x = V u for the [m, m] block v of the factor. */
+static void multiply_block(const sol_solver *z, const float *v, const float *u, float *x)
 {
     for (int i = 0; i < z->m; i++) {
-        pull[i] = 0;
-        for (int j = i; j < z->m; j++) pull[i] += v[i * z->cols + j] * u[j];
+        x[i] = 0;
+        for (int j = i; j < z->m; j++) x[i] += v[i * z->cols + j] * u[j];
     }
 }
 
-/* What W* has become in a block: moved with moved V = u. */
-static void moved_block(const sol_solver *z, const float *v, const float *u, float *moved)
+/* x with x V = u: what W* has become in a block. */
+static void solve_block(const sol_solver *z, const float *v, const float *u, float *x)
 {
     for (int j = 0; j < z->m; j++) {
-        moved[j] = u[j];
-        for (int i = 0; i < j; i++) moved[j] -= moved[i] * v[i * z->cols + j];
-        moved[j] /= v[j * z->cols + j];
+        x[j] = u[j];
+        for (int i = 0; i < j; i++) x[j] -= x[i] * v[i * z->cols + j];
+        x[j] /= v[j * z->cols + j];
     }
 }
 
@@ -182,16 +182,16 @@ static void first_block(const sol_solver *z, int64_t row, int64_t col, const flo
                         float *s, int64_t n, int64_t b)
 {
     const float *v = z->v + col * z->cols + (col - b);
-    float u[SOL_ASSIGN_MAX_M], pull[SOL_ASSIGN_MAX_M], alpha = *alpha_of(z, row, col);
+    float u[SOL_ASSIGN_MAX_M], x[SOL_ASSIGN_MAX_M], alpha = *alpha_of(z, row, col);
     for (int j = 0; j < z->m; j++) {
         u[j] = s[b + j];
         for (int i = 0; i <= j; i++) u[j] += w[i] * v[i * z->cols + b + j];
     }
     if (z->nearest)
-        moved_block(z, v + b, u, pull);
+        solve_block(z, v + b, u, x);
     else
-        pull_through(z, v + b, u, pull);
-    int best = choose(z, norm, pull, alpha, -1);
+        multiply_block(z, v + b, u, x);
+    int best = choose(z, norm, x, alpha, -1);
     z->chosen[row * (z->cols / z->m) + col / z->m] = (uint16_t)best;
     for (int i = 0; i < z->m; i++) {
         w[i] -= alpha * (float)z->pattern[best * z->m + i];
@@ -288,8 +288,9 @@ static double row_objective(const sol_solver *z, const double *M, const double *
     return sum;
 }
 
-/* New scales of a row, where they are better. A scale must stay a fifth of what it was: smaller
- * ones come from patterns that do not fit, which the next sweep changes. */
+/* New scales of a row, where they are better. M gets a ten-thousandth of its mean diagonal on top:
+ * groups without influence would make it singular. A scale must stay a fifth of what it was:
+ * smaller ones come from patterns that do not fit, which the next sweep changes. */
 static void row_scales(const sol_solver *z, int64_t row, double *M, double *c, double *workspace,
                        float *fresh)
 {
@@ -419,10 +420,10 @@ static void put_block(const sol_solver *z, int64_t row, int64_t col, int fresh, 
     }
 }
 
-/* v = (W* - Q) H of a block without what its own columns, and the m at `other` (-1: none), take
- * from it. */
-static void pull_of(const sol_solver *z, int64_t row, int64_t col, int64_t other, const float *back,
-                    float *v)
+/* v = (W* - Q) H of a block as if Q were 0 in its own columns, and in the m at `other` (-1: none).
+ */
+static void without_block(const sol_solver *z, int64_t row, int64_t col, int64_t other,
+                          const float *back, float *v)
 {
     const float *q = z->s->q + row * z->cols;
     for (int i = 0; i < z->m; i++) {
@@ -438,7 +439,7 @@ static void sweep_block(const sol_solver *z, int64_t row, int64_t col, const flo
                         float *back, int64_t n, int64_t b)
 {
     float v[SOL_ASSIGN_MAX_M];
-    pull_of(z, row, col, -1, back + b, v);
+    without_block(z, row, col, -1, back + b, v);
     int kept = z->chosen[row * (z->cols / z->m) + col / z->m];
     put_block(z, row, col, choose(z, norm, v, *alpha_of(z, row, col), kept), back, b + z->m, n, b);
 }
@@ -451,9 +452,9 @@ static void sweep_pair(const sol_solver *z, int64_t row, int64_t col, const pair
     const int N = z->n_patterns;
     const uint16_t *chosen = &z->chosen[row * (z->cols / z->m) + col / z->m];
     float alpha = *alpha_of(z, row, col), beta = *alpha_of(z, row, col + z->m), both = alpha * beta;
-    pull_of(z, row, col, col + z->m, back + b, v);
+    without_block(z, row, col, col + z->m, back + b, v);
     costs_of(z, p->first, v, alpha, first);
-    pull_of(z, row, col + z->m, col, back + b + z->m, v);
+    without_block(z, row, col + z->m, col, back + b + z->m, v);
     costs_of(z, p->second, v, beta, second);
     int best_t = chosen[0], best_u = chosen[1];
     float least = first[best_t] + (second[best_u] + both * p->cross[best_t * N + best_u]);

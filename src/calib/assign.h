@@ -29,7 +29,7 @@ typedef struct sol_solver {
     int64_t run;  /* columns of a run now: in the first assignment a whole scale group where that is
                      not too long */
     float *h, *b; /* as in s, columns ordered so that blocks are contiguous */
-    double pull;  /* d */
+    double pull;  /* d, by which Q is pulled to W */
     float *v;     /* [cols, cols] factor of H; zeros below the diagonal */
     float *target;    /* W* [rows, cols]; the errors W* - Q where the first assignment has been */
     uint16_t *chosen; /* [rows, cols / m] */

@@ -8,6 +8,7 @@
 #include "base/rng.h"
 #include "calib/sizes.h"
 
+/* The learning rate of a block: up in ten steps, then by a cosine to a tenth of its peak. */
 enum { WARMUP_STEPS = 10 };
 static const float lr_floor = 0.1f;
 

@@ -37,8 +37,8 @@ size_t sol_refine_bytes(const sol_model *block, const sol_calib_opts *o);
 
 /* opts.steps steps on windows [0, opts.windows) of x (inputs) and y (wanted outputs), [n T, C]
  * both; doc_start [n T]. layer: for the order of the windows, and for overrides: where those of the
- * block before were others, the tape is made anew. step: called after each one; a
- * failure of it ends the training with its status, which must be the same on all ranks. */
+ * block before were others, the tape is made anew. step: called after each one; a failure of it
+ * ends the training with its status, which must be the same on all ranks. */
 sol_status sol_refine_run(sol_refine *r, int64_t layer, const float *x, const float *y,
                           const int32_t *doc_start,
                           sol_status (*step)(void *user, int64_t done, sol_err *err), void *user,

@@ -285,7 +285,7 @@ static double keep_better(sol_solver *z)
     return sum;
 }
 
-/* The target is left as it is found. */
+/* The target is left as it was, but for rounding. */
 static void solve_from(sol_solver *z, float factor, int sweeps, bool first)
 {
     sol_calib_system *s = z->s;

@@ -13,7 +13,7 @@
  * No g gives y = x for every token: what a token's size says is lost. The weights are those that
  * lose least of it on a text, by least squares over its tokens,
  *
- *   least sum_t s_t |y_t - x_t|^2:   g_c = sum_t s_t x_tc^2 / r_t  /  sum_t s_t x_tc^2 / r_t^2,
+ *   minimize sum_t s_t |y_t - x_t|^2:   g_c = sum_t s_t x_tc^2 / r_t  /  sum_t s_t x_tc^2 / r_t^2,
  *
  * where s_t = 1 / (the mean square of the hidden state that the layer adds to, behind it), as
  * calibration weighs tokens. A channel that is always 0 gets the weight of all others together. The

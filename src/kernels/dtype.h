@@ -43,7 +43,7 @@ enum { SOL_SCALE_BLOCK = 32, SOL_TERNARY_BLOCK = 128 };
 
 typedef struct sol_dtype_traits {
     const char *name;    /* "f32", "bf16", "q8", ... */
-    int bits, more_bits; /* of four elements in a row: in its first and in its second run */
+    int bits, more_bits; /* that four elements take in the first and in the second run of a row */
     int block;           /* columns that share a scale; 0: no scales, or as the matrix says */
     int segment;         /* most columns whose integer products are summed exactly; 0: floats */
     int low, high;       /* range of q */

@@ -15,16 +15,16 @@
 #include "kernels/float_ops.h"
 
 enum {
-    LANES = 16,
-    NV = LANES / VW,
-    DOT_ROWS = 4,
-    DOT_RUN = 768,
-    DOT_BLOCK = 60,
-    ATTEND_RUN = 64,
-    ATTEND_HEADS = 4,
-    ATTEND_QUERIES = 24,
-    ATTEND_VECTORS = 4,
-    MAX_HEAD_DIM = 512
+    LANES = 16,          /* partial sums of a sum (float_ops.h) */
+    NV = LANES / VW,     /* vectors that hold them */
+    DOT_ROWS = 4,        /* rows of x at a time */
+    DOT_RUN = 768,       /* columns at a time: 12 KiB of x, which stay in the first cache */
+    DOT_BLOCK = 60,      /* rows of w that meet a run before the next: any DOT_OUTS divides it */
+    ATTEND_RUN = 64,     /* positions of a step of the online softmax (float_ops.h) */
+    ATTEND_HEADS = 4,    /* at most, that read a key or a value together */
+    ATTEND_QUERIES = 24, /* at most, whose states are in the cache together */
+    ATTEND_VECTORS = 4,  /* at most, of sums of a head side by side */
+    MAX_HEAD_DIM = 512   /* D (float_ops.h) */
 };
 
 typedef float vf __attribute__((vector_size(VW * 4)));

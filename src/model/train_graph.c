@@ -3,8 +3,6 @@
  * takes from the loss to the parameter is the tape's (autograd/plan.c). */
 #include "model/train_graph.h"
 
-#include <string.h>
-
 #include "kernels/gemm.h"
 #include "model/block.h"
 #include "model/teacher_net.h"
@@ -584,11 +582,11 @@ void sol_graph_on_gradients(sol_graph *g, sol_graph_done_fn fn, void *user)
 }
 
 void sol_graph_accumulate(sol_graph *g, const int32_t *tokens, const int32_t *targets,
-                          const int32_t *doc_start, float scale, double *loss_sum, int64_t *n)
+                          const int32_t *doc_start, float weight, double *loss_sum, int64_t *n)
 {
     float *dloss = sol_tape_grad(g->tape, g->loss);
     sol_block_inputs_fill(&g->in, g->tape, tokens, targets, doc_start);
-    for (int64_t i = 0; i < g->opts.batch * g->opts.seq; i++) dloss[i] = scale;
+    for (int64_t i = 0; i < g->opts.batch * g->opts.seq; i++) dloss[i] = weight;
     bool alone = g->opts.by_layer || g->opts.one_batch, last = g->done_micro + 1 == g->n_micro;
     sol_tape_run_backward(g->tape, alone || g->done_micro == 0, alone || last);
     g->done_micro = last ? 0 : g->done_micro + 1;

@@ -113,8 +113,7 @@ static sol_status not_packable(const sol_quant_spec *spec, sol_err *err)
 {
     return sol_fail(err, SOL_ERR_UNSUPPORTED,
                     "%s weights have no 1.25-bit form (that needs one zero in each block of four): "
-                    "export them as safetensors "
-                    "or dequantized, or train with quant.method sherry",
+                    "export them as safetensors or dequantized, or train with quant.method sherry",
                     spec->method ? spec->method->name : "full-precision");
 }
 

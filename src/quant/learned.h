@@ -14,7 +14,8 @@ static inline float sol_learned_step(const sol_quant_group *g)
     return g->learned[0] > SOL_LEARNED_LEAST_STEP ? g->learned[0] : SOL_LEARNED_LEAST_STEP;
 }
 
-/* A NaN among the weights makes the step one. */
+/* Counts NaNs: one makes the starting value of the step a NaN, which sol_learned_step takes for the
+ * least step. */
 static inline void sol_learned_measure(const sol_kernels *k, const sol_quant_spec *spec, int pass,
                                        const sol_quant_group *g, const float *w, int64_t n,
                                        sol_quant_acc *acc)

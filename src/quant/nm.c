@@ -1,7 +1,7 @@
 /* The quantizer nm, which quant.c drives group by group: N:M sparse ternary. In each block of m
  * contiguous weights the n largest |w| keep their sign (of equals the later ones: ties zero the
- * lowest index), the others become 0; alpha = mean |w| over the kept. 3:4 gives sherry's
- * numbers. */
+ * lowest index), the others become 0; alpha = mean |w| over the kept. 3:4 is sherry, but
+ * for the rounding of sums. */
 #include <math.h>
 
 #include "base/half.h"

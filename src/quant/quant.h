@@ -12,13 +12,16 @@
  * Nothing here allocates, and the result is the same bits for any number of threads and every
  * kernel tier. Sums run over a group in 16 float lanes (weight i of the group, or of the row for
  * per-tensor, goes to lane i % 16); every 256 weights the lanes are folded pairwise (8, 4, 2, 1
- * apart) and added to a double. Per-tensor adds rows, then tiles of rows, in order.
+ * apart) and added to a double; nm, and twn for its kept weights, add to the double one by one.
+ * Per-tensor adds rows, then tiles of rows, in order.
  *
- * Weights that are not finite: magnitudes compare by bit pattern, so that infinity and NaN are the
- * largest and are kept (a NaN gets the sign +); T stays valid and packable, alpha of the group
- * becomes infinity or NaN, and so does W_eff there: the loss shows it. Denormal weights are
- * ordinary numbers; an alpha below 2^-25 rounds to 0 in fp16, one above 65504 to infinity; so does
- * a sum above the range of float. A group of zeros has alpha 0. */
+ * Weights that are not finite: sherry, nm and binary keep them. Magnitudes compare by bit pattern,
+ * so that infinity and NaN are the largest (a NaN gets the sign +); T stays valid and packable,
+ * alpha of the group becomes infinity or NaN, and so does W_eff there: the loss shows it. Methods
+ * with a threshold hide them: NaN is above none, nothing is above one that is infinite or NaN, and
+ * W_eff is 0 where the level is. Denormal weights are ordinary numbers; an alpha below 2^-25 rounds
+ * to 0 in fp16, one above 65504 to infinity; so does a sum above the range of float. A group of
+ * zeros has alpha 0. */
 #ifndef SOLERA_QUANT_QUANT_H
 #define SOLERA_QUANT_QUANT_H
 
@@ -172,8 +175,8 @@ void sol_quant_split(const sol_ctx *ctx, const sol_quant_spec *spec, const float
                      int64_t cols, int8_t *ternary, float *scales);
 
 /* A matrix with the parameters that its method learns, [sol_quant_scale_count] each; NULL: their
- * starting values, computed from w. The functions below take every method; those above take one
- * that learns with its starting values. */
+ * starting values, computed from w. The functions below take every method, sol_quant_forward also
+ * none; those above take one that learns with its starting values. */
 typedef struct sol_quant_matrix {
     const float *w;
     int64_t rows, cols;

@@ -11,7 +11,7 @@
 #include "quant/dense_levels.h"
 #include "quant/learned.h"
 
-enum { CLAMP_PERCENT = 99 };
+static const float clamp = 0.99f;
 
 static void derive(sol_quant_group *g)
 {
@@ -26,7 +26,7 @@ static void backward(const sol_quant_group *g, const float *w, const float *d, i
     float step = sol_learned_step(g);
     for (int64_t i = 0; i < n; i++) {
         float x = w[i] / step;
-        bool inside = fabsf(x) <= CLAMP_PERCENT / 100.0f;
+        bool inside = fabsf(x) <= clamp;
         through[i] = inside ? d[i] : 0;
         sum[0] += (double)d[i] * (double)(inside ? rintf(1.5f * x) / 1.5f - x : copysignf(1, x));
     }
