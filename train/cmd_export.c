@@ -227,6 +227,14 @@ static void warn_untrained(sol_program *p, const struct args *a)
         a->out);
 }
 
+static void warn_scales(sol_program *p, const struct args *a)
+{
+    sol_log_line(&p->log, SOL_LOG_WARN,
+                 "%s: its scales are fp16, those of the training fp32 (quant.scale_dtype): its loss "
+                 "is not exactly what the run measured",
+                 a->out);
+}
+
 static sol_status write_packed(sol_program *p, const struct args *a, const sol_packed_model *packed,
                                const sol_model_file *c, const char **gguf_type, sol_err *err)
 {
@@ -241,6 +249,7 @@ static sol_status write_packed(sol_program *p, const struct args *a, const sol_p
                  sol_packed_model_bits(packed), sol_dtype_name(type),
                  sol_bytes_text((double)bytes, text));
     if (!c->quant.method) warn_untrained(p, a);
+    if (c->quant.method && c->quant.scale_dtype == SOL_F32) warn_scales(p, a);
     return gguf_type_of(&packed->config, c->tokenizer, &packed->quant, gguf_type, err);
 }
 
@@ -347,6 +356,7 @@ static sol_status export_gguf(sol_program *p, const struct args *a, const sol_qu
                  r.permuted ? " (channels permuted)" : "", o.embed_type,
                  sol_bytes_text((double)r.bytes, text), r.readers);
     if (r.untrained) warn_untrained(p, a);
+    if (r.scales_rounded) warn_scales(p, a);
     if (r.cut_context > 0)
         sol_log_line(&p->log, SOL_LOG_WARN,
                      "%s: llama.cpp knows no sliding window here: the file names a context of "

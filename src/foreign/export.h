@@ -60,6 +60,7 @@ typedef struct sol_gguf_result {
     bool permuted;       /* channels were permuted for STQ1_0 */
     bool dequantized;    /* Q(W), not latent or full precision */
     bool untrained;      /* of weights that were never trained with a quantizer */
+    bool scales_rounded; /* fp16 in the file, fp32 in the training (quant.scale_dtype) */
     const char *readers; /* what reads the type of the linear layers; static storage */
     int64_t cut_context; /* the context that the file names where the model has a window, which
                           * llama.cpp has not: as long as that; 0: the model's own */

@@ -127,13 +127,19 @@ static sol_status check_scales(const gguf_writer *w, const sol_quant_spec *q, so
     return sol_fail(
         err, SOL_ERR_UNSUPPORTED,
         "%s: %s has one scale for %d weights, this model one for %d: %s"
-        "train with quant.granularity per_channel or group_size 256, or accept the error "
+        "train with quant.granularity per_channel or group_size %d, or accept the error "
         "of --requantize",
-        w->view.path, w->linear->name, block, q->group_size, by_64 ? "use --type q2_0, " : "");
+        w->view.path, w->linear->name, block, q->group_size, by_64 ? "use --type q2_0, " : "",
+        block);
 }
 
 static sol_status check_codes(const gguf_writer *w, const sol_quant_spec *q, sol_err *err)
 {
+    if (q->method->shifted)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                        "%s: %s weights have levels beside a shift, which %s cannot hold: use "
+                        "--type q8_0 or f16",
+                        w->view.path, q->method->name, w->linear->name);
     if (q->method->packable || w->linear->id != SOL_GGML_STQ1_0) return SOL_OK;
     return sol_fail(err, SOL_ERR_UNSUPPORTED,
                     "%s: %s weights are not 3:4 sparse, STQ1_0 cannot hold them: use --type q2_0, "
@@ -448,6 +454,7 @@ sol_status sol_export_gguf(sol_ctx *ctx, const char *source, const char *path,
     r->permuted = w.permute;
     r->dequantized = w.view.dequantize;
     r->untrained = w.view.dequantize && w.view.untrained;
+    r->scales_rounded = st == SOL_OK && w.linear->ternary && w.view.quant.scale_dtype == SOL_F32;
     r->readers = st == SOL_OK ? w.linear->readers : NULL;
     if (st == SOL_OK && sol_gguf_context_length(&w.view.table->config) <
                             w.view.table->config.max_position_embeddings)

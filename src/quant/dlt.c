@@ -48,4 +48,5 @@ const sol_quantizer sol_quantizer_dlt = {
     .learned_name = {"quant_step", "quant_shift"},
     .derive = derive,
     .backward = backward,
+    .shifted = true,
 };

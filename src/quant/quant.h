@@ -136,6 +136,8 @@ struct sol_quantizer {
      * than `max`. t NULL: only counts. A method without such a table has NULL here. */
     int (*patterns)(const sol_quant_spec *spec, int max, int8_t *t);
 
+    bool shifted; /* a group has a shift, too: its levels are not 0 and its scale alone */
+
     /* Tequila: weights with t = 0 add dead_bias * w to a bias of their row; 0: there is none. */
     float dead_bias;
 };

@@ -36,6 +36,11 @@ for word in "> **Warning.** How far" "## Recipe" "- lr: " "- tokens: " "- method
     grep -qF -- "$word" "$dir/d/p.h5.md" || fail "'$word' is not in the card: $(cat "$dir/d/p.h5.md")"
 done
 
+# Scales that trained in fp32 are said to be rounded.
+"$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/fp32" --set train.steps=4 --set quant.scale_dtype=fp32 >/dev/null 2>&1 || fail "fp32 scales do not train"
+expect 0 "scales are fp16, those of the training fp32" "$SOLERA" export "$dir/fp32" -o "$dir/d/s.h5"
+expect 0 "scales are fp16, those of the training fp32" "$SOLERA" export "$dir/fp32" -o "$dir/d/s.gguf" --type q2_0
+
 cp "$e" "$dir/s.h5"
 expect 2 "'--type' has no effect here: it goes with --format gguf" "$SOLERA" export "$e" -o "$dir/x.gguf" --type q8_0 --format safetensors
 expect 2 "s.h5: is read, too" "$SOLERA" export "$dir/c/../s.h5" -o "$dir/s.h5" --format model
@@ -45,6 +50,7 @@ expect 0 "never trained with a quantizer" "$SOLERA" export "$e" -o "$dir/c/q.ggu
 grep -q "read by llama.cpp since 2026" "$dir/err" || fail "who reads Q2_0: $(cat "$dir/err")"
 expect 2 "one scale for 256 weights, this model one for 128: use --type q2_0, train with" "$SOLERA" export "$e" -o "$dir/x.gguf" --type stq1_0 --method sherry
 expect 2 "are not 3:4 sparse" "$SOLERA" export "$e" -o "$dir/x.gguf" --type stq1_0 --method absmean --granularity per_channel
+expect 2 "dlt weights have levels beside a shift, which Q2_0 cannot hold: use --type q8_0 or f16" "$SOLERA" export "$e" -o "$dir/x.gguf" --type q2_0 --method dlt --granularity per_channel --requantize
 expect 2 "needs rows of a multiple of 256" "$SOLERA" export "$dir/run/ckpt/best.h5" -o "$dir/x.gguf" --type tq2_0 --requantize
 expect 2 "43|42" "$SOLERA" export "$e" -o "$dir/x.gguf" --type stq1_0 --method sherry --stq-id 41
 [ ! -e "$dir/x.gguf" ] && [ ! -e "$dir/x.gguf.tmp" ] && [ ! -e "$dir/x.gguf.json" ] || fail "a refused export left something"
