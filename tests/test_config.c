@@ -482,6 +482,29 @@ START_TEST(difference_of_two_jobs)
 }
 END_TEST
 
+/* Texts that YAML holds only as escapes read back from the job that a run keeps. */
+START_TEST(any_text_reads_back)
+{
+    static const char *const texts[] = {
+        "\x01\x1f\x7f\n\t\r\"\\",   "\xc2\x80\xc2\x85\xc2\x9f\xc2\xa0",
+        "\xe2\x80\xa8\xe2\x80\xa9", "\xef\xbb\xbf\xef\xbf\xbd\xef\xbf\xbe\xef\xbf\xbf",
+        "\xf0\x9f\x98\x80",         "\xee\x80\xa8"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char assignment[96], *yaml;
+        sol_config *c, *again;
+        ck_ok(sol_config_create(&c, err));
+        snprintf(assignment, sizeof assignment, "train.sample_prompt=%s", texts[i]);
+        ck_ok(sol_config_set(c, assignment, err));
+        ck_ok(sol_config_write(c, &yaml, err));
+        ck_ok(parse(&again, yaml, err));
+        ck_assert_str_eq(again->train.sample_prompt, texts[i]);
+        sol_free(yaml);
+        sol_config_free(&c);
+        sol_config_free(&again);
+    }
+}
+END_TEST
+
 START_TEST(reference_is_the_file_in_configs)
 {
     char *made, *kept;
@@ -519,4 +542,5 @@ SOL_TEST_MAIN("config", tcase_add_test(tc, values_and_defaults);
               tcase_add_test(tc, writing_reads_back); tcase_add_test(tc, words_of_enum_keys);
               tcase_add_test(tc, word_of_no_enum_key); tcase_add_test(tc, difference_of_two_jobs);
               tcase_add_test(tc, length_after_some_steps); tcase_add_test(tc, mixtures_of_files);
+              tcase_add_test(tc, any_text_reads_back);
               tcase_add_test(tc, reference_is_the_file_in_configs))

@@ -411,7 +411,7 @@ START_TEST(selection)
     }
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         ck_fails(sol_study_select(t.model, bad[i], chosen, &n, err), SOL_ERR_CONFIG,
-                 "study.layers");
+                 ", expected all,");
     sol_free(chosen);
     trainer_free(&t);
 }

@@ -139,7 +139,7 @@ START_TEST(page_stands_alone)
     char file[200];
     if (!have_gnuplot()) return;
     make_file(0.2);
-    ck_ok(sol_study_run_read(&runs[0], path, "a<b>&\"'$1 it's", err));
+    ck_ok(sol_study_run_read(&runs[0], path, "'a<b>&\"'$1`id` it's\\", err));
     ck_ok(sol_study_run_read(&runs[1], path, "second", err));
     ck_ok(sol_report_write(runs, 2, out, err));
     char *page = read_page("index.html");
@@ -169,7 +169,7 @@ START_TEST(page_stands_alone)
     sol_free(heat);
     char *csv = read_page("measures.csv");
     ck_assert_int_eq(count(csv, "\n"), 1 + 2 * RECORDS);
-    ck_assert_ptr_nonnull(strstr(csv, "\"a<b>&\"\"'$1 it's\",0,1,3,"));
+    ck_assert_ptr_nonnull(strstr(csv, "\"'a<b>&\"\"'$1`id` it's\\\",0,1,3,"));
     sol_free(csv);
     snprintf(file, sizeof file, "%s/gnuplot.log", out);
     ck_assert(!sol_file_exists(file));

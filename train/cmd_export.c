@@ -229,10 +229,11 @@ static void warn_untrained(sol_program *p, const struct args *a)
 
 static void warn_scales(sol_program *p, const struct args *a)
 {
-    sol_log_line(&p->log, SOL_LOG_WARN,
-                 "%s: its scales are fp16, those of the training fp32 (quant.scale_dtype): its loss "
-                 "is not exactly what the run measured",
-                 a->out);
+    sol_log_line(
+        &p->log, SOL_LOG_WARN,
+        "%s: its scales are fp16, those of the training fp32 (quant.scale_dtype): its loss "
+        "is not exactly what the run measured",
+        a->out);
 }
 
 static sol_status write_packed(sol_program *p, const struct args *a, const sol_packed_model *packed,

@@ -170,7 +170,7 @@ static sol_status plan_memory(const sol_config *c, const sol_model *m, const sol
     if (sol_job_has_teacher(c)) sol_job_teacher_opts(c, teacher, &o);
     if (teacher->teacher) sol_plan_add(plan, "teacher", teacher->teacher->bytes);
     if (c->train.eval_every > 0) sol_plan_add(plan, "evaluation", evaluation_bytes(c, m, spec));
-    if (study.every > 0) SOL_TRY(sol_study_plan(m, &study, threads, plan, err));
+    if (study.every > 0) SOL_TRY(sol_job_plan_study(c, m, &study, threads, plan, err));
     return sol_graph_plan(m, spec, &o, plan, err);
 }
 

@@ -57,6 +57,14 @@ sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, co
     return st;
 }
 
+sol_status sol_job_plan_study(const sol_config *c, const sol_model *m, const sol_study_opts *o,
+                              int threads, sol_plan *plan, sol_err *err)
+{
+    sol_err why = {0};
+    sol_status st = sol_study_plan(m, o, threads, plan, &why);
+    return st == SOL_OK ? SOL_OK : sol_job_blame(c, "study.layers", st, &why, err);
+}
+
 static bool has_suffix(const char *path, const char *suffix)
 {
     size_t n = strlen(path), k = strlen(suffix);

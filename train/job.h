@@ -33,6 +33,10 @@ sol_status sol_job_check_quant(const sol_config *c, const sol_model *m, const so
 sol_status sol_job_blame(const sol_config *c, const char *key, sol_status st, const sol_err *why,
                          sol_err *err);
 
+/* sol_study_plan of the job; an error names study.layers and its place. */
+sol_status sol_job_plan_study(const sol_config *c, const sol_model *m, const sol_study_opts *o,
+                              int threads, sol_plan *plan, sol_err *err);
+
 /* How a step is cut (train.lanes): into n lanes of `micro` micro-batches, each of `rows` windows,
  * in the order in which windows are drawn. Lanes are whole runs of the job's micro-batches, or
  * where there are more lanes than those, each has an even share of one. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/crc.h"
+#include "base/file.h"
 
 sol_sources sol_one_source(const char *path)
 {
@@ -67,11 +68,24 @@ static sol_status take_digests(const sol_config *c, const char *key, sol_job_dat
     return SOL_OK;
 }
 
+/* One file under two names would count twice. */
+static sol_status check_once(const sol_config *c, const char *key, const sol_sources *files,
+                             sol_err *err)
+{
+    for (int i = 0; i < files->n; i++)
+        for (int k = 0; k < i; k++)
+            if (sol_file_differs(files->row[k].path, files->row[i].path, NULL) != SOL_OK)
+                return sol_config_fail(c, key, err, "%s and %s are the same file: name it once",
+                                       files->row[k].path, files->row[i].path);
+    return SOL_OK;
+}
+
 sol_status sol_job_open_data(sol_program *p, const sol_config *c, const char *key,
                              const sol_sources *files, const char *made, bool keep_made,
                              const sol_tokenizer *t, sol_job_data *d, sol_err *err)
 {
     *d = (sol_job_data){0};
+    SOL_TRY(check_once(c, key, files, err));
     for (int i = 0; i < files->n; i++) {
         char path[SOL_PATH_MAX];
         sol_job_made_name(made, i, path);
@@ -87,6 +101,7 @@ sol_status sol_job_look_at_data(sol_program *p, const sol_config *c, const char 
                                 sol_err *err)
 {
     *d = (sol_job_data){0};
+    SOL_TRY(check_once(c, key, files, err));
     for (int i = 0; i < files->n; i++) {
         SOL_TRY(sol_job_look_at_tokens(p, c, key, files->row[i].path, t, &d->file[i], err));
         add_file(d, files, i);

@@ -297,7 +297,8 @@ static sol_status open_study(sol_trainer *t, opening *opened, sol_err *err)
     char path[SOL_PATH_MAX];
     sol_err why = {0};
     if (o.every == 0) return SOL_OK;
-    SOL_TRY(sol_study_create(&t->study, t->ctx, t->model, &t->quant, &o, err));
+    sol_status st = sol_study_create(&t->study, t->ctx, t->model, &t->quant, &o, &why);
+    if (st != SOL_OK) return sol_job_blame(t->config, "study.layers", st, &why, err);
     sol_run_dir_file(&t->dir, "study.h5", path);
     SOL_TRY(sol_study_start(t->study, path, (int64_t)t->step, err));
     if (from->study && sol_study_restore(t->study, from->study, from->study_bytes, &why) != SOL_OK)
@@ -446,7 +447,8 @@ static sol_status check_training(sol_trainer *t, opening *o, sol_err *err)
     SOL_TRY(sol_job_teacher_describe(t->config, &student, &t->teacher, err));
     sol_graph_opts graph = graph_opts(t);
     if (study.every > 0)
-        SOL_TRY(sol_study_plan(t->model, &study, sol_pool_threads(t->ctx->pool), &plan, err));
+        SOL_TRY(sol_job_plan_study(t->config, t->model, &study, sol_pool_threads(t->ctx->pool),
+                                   &plan, err));
     return sol_graph_plan(t->model, &t->quant, &graph, &plan, err);
 }
 

@@ -193,6 +193,8 @@ static sol_status read_extended(reader *r, const char *path, const sol_yaml *val
     if (!path) return fail_at(r, value, err, "extends: a job extends another one only in a file");
     if (value->kind != SOL_YAML_SCALAR || value->size == 0 || strlen(value->text) != value->size)
         return fail_at(r, value, err, "extends: wants the path of a job file");
+    if (sol_path_check(value->text, &why) != SOL_OK)
+        return fail_at(r, value, err, "extends: %s", why.text);
     if (r->c->n_files == SOL_CONFIG_FILES)
         return fail_at(r, value, err,
                        "extends: is the file number %d in a row: does one extend itself?",

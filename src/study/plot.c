@@ -30,14 +30,13 @@ void sol_plot_free(sol_plot *p)
 
 void sol_plot_quote(sol_text *t, const char *s)
 {
-    sol_text_add(t, NULL, "'");
-    for (; *s; s++) {
-        if (*s == '\'')
-            sol_text_add(t, NULL, "''");
+    sol_text_add(t, NULL, "\"");
+    for (; *s; s++)
+        if (strchr("'\"\\`", *s)) /* inside of do for {}, gnuplot does not know '' for ' */
+            sol_text_add(t, NULL, "\\%03o", (unsigned)*s);
         else if ((unsigned char)*s >= ' ')
             sol_text_add(t, NULL, "%c", *s);
-    }
-    sol_text_add(t, NULL, "'");
+    sol_text_add(t, NULL, "\"");
 }
 
 void sol_plot_title(sol_text *t, const char *s, int width)

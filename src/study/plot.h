@@ -24,7 +24,7 @@ typedef struct sol_plot {
 /* A figure of width x height points; the caller adds to p->data and p->draw. */
 void sol_plot_begin(sol_plot *p, const char *name, int width, int height);
 void sol_plot_free(sol_plot *p);
-/* A text as gnuplot's single-quoted string; enhanced text is off everywhere. */
+/* A text as gnuplot's string; enhanced text is off everywhere. */
 void sol_plot_quote(sol_text *t, const char *s);
 /* "set title" of a panel that is `width` points wide: of a text too long for it the end stays. */
 void sol_plot_title(sol_text *t, const char *s, int width);

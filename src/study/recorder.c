@@ -99,17 +99,16 @@ sol_status sol_study_select(const sol_model *m, const char *terms, bool *chosen,
             chosen[i] = found = true;
         }
         if (!found)
-            return sol_fail(
-                err, SOL_ERR_CONFIG,
-                "study.layers: '%s' names no linear layer; expected all, a block from 0 to %lld, "
-                "blocks as 0-3, or a part of a name as down_proj",
-                term, (long long)m->config.num_hidden_layers - 1);
+            return sol_fail(err, SOL_ERR_CONFIG,
+                            "'%s' names no linear layer, expected all, a block from 0 to %lld, "
+                            "blocks as 0-3, or a part of a name as down_proj",
+                            term, (long long)m->config.num_hidden_layers - 1);
         s += len;
         if (*s == 0) break;
     }
-    return *n > 0 ? SOL_OK
-                  : sol_fail(err, SOL_ERR_CONFIG,
-                             "study.layers: is empty, expected all, blocks or parts of names");
+    return *n > 0
+               ? SOL_OK
+               : sol_fail(err, SOL_ERR_CONFIG, "is empty, expected all, blocks or parts of names");
 }
 
 /* ---- sizes ---- */

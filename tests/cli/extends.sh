@@ -17,6 +17,8 @@ expect 2 "$dir/more/bad.yaml:2:7: key 'optim.lr'" "$SOLERA" train "$dir/bad.yaml
 printf 'residual: {warmup_fraction: 0.9, end_fraction: 0.5}\n' >"$dir/more/bad.yaml"
 sed 's/^residual.*//' "$dir/job.yaml" | sed '1i extends: more/bad.yaml' >"$dir/bad.yaml"
 expect 2 "$dir/more/bad.yaml:1:" "$SOLERA" train "$dir/bad.yaml"
+printf 'extends: ~/job.yaml\n' >"$dir/bad.yaml"
+expect 2 "$dir/bad.yaml:1:10: extends: '~/job.yaml': ~ is not expanded here" "$SOLERA" train "$dir/bad.yaml"
 printf 'extends: nowhere.yaml\n' >"$dir/bad.yaml"
 expect 2 "$dir/bad.yaml:1:10: extends: $dir/nowhere.yaml: cannot open" "$SOLERA" train "$dir/bad.yaml"
 printf 'extends: bad.yaml\n' >"$dir/bad.yaml"

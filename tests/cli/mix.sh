@@ -25,6 +25,8 @@ expect 0 "" "$SOLERA" export "$dir/run" -o "$dir/packed.h5"
 grep -q '^- train: moved 8.0$' "$dir/packed.h5.md" || fail "the card does not name both files: $(grep train: "$dir/packed.h5.md")"
 
 expect 2 "$dir/none.h5: cannot open" "$SOLERA" plan -q "$dir/job.yaml" --set data.train="[$dir/data.h5, $dir/none.h5]"
+ln -s data.h5 "$dir/link.h5"
+expect 2 "key 'data.train': $dir/data.h5 and $dir/link.h5 are the same file: name it once" "$SOLERA" plan -q "$dir/job.yaml" --set data.train="[$dir/data.h5, $dir/link.h5]"
 printf 'tiny' >"$dir/tiny.txt"
 expect 2 "$dir/tiny.txt: the data holds" "$SOLERA" plan -q "$dir/job.yaml" --set data.train="[$dir/data.h5, $dir/tiny.txt]"
 "$SOLERA" train-tokenizer --vocab 270 --input "$dir/text.txt" -o "$dir/other.json" 2>/dev/null

@@ -18,7 +18,7 @@ mv "$dir/fewer" "$dir/sweep/y/seed-1"
 cp -R "$dir/a" "$dir/sweep/x/seed-1"
 expect 2 ": x and y: " "$SOLERA" study "$dir/sweep/x/seed-1/" "$dir/sweep/y/seed-1/study.h5" # named by what tells them apart
 expect 2 "a run and a model file cannot stand in one report" "$SOLERA" study "$dir/a" "$dir/a/ckpt/step-000024.h5"
-expect 2 "study.layers: 'nothing' names no linear layer" "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/b" --set study.every=1 \
+expect 2 "--set: key 'study.layers': 'nothing' names no linear layer" "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/b" --set study.every=1 \
     --set study.layers=nothing
 [ ! -e "$dir/b" ] || fail "a refused study left a run directory"
 code=0
