@@ -314,6 +314,39 @@ START_TEST(one_record)
 }
 END_TEST
 
+/* Ten layers are named of 21, of which all have their whole mass at alpha. */
+START_TEST(layers_that_are_alike)
+{
+    sol_model_config c = {.vocab_size = 8,
+                          .hidden_size = 16,
+                          .intermediate_size = 16,
+                          .num_hidden_layers = 3,
+                          .num_attention_heads = 1,
+                          .num_key_value_heads = 1,
+                          .head_dim = 16,
+                          .max_position_embeddings = 8,
+                          .rms_norm_eps = 1e-5,
+                          .rope_theta = 10000};
+    sol_quant_spec view = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL};
+    sol_ctx *ctx;
+    sol_model *model;
+    sol_study_run run;
+    if (!have_gnuplot()) return;
+    ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
+    ck_ok(sol_model_create(&model, &c, SOL_F32, err));
+    for (int64_t i = 0; i < model->n_elements; i++)
+        ((float *)model->data)[i] = i % 4 ? 0.5f : 0.01f;
+    ck_ok(sol_study_run_static(&run, ctx, model, &view, "alike", err));
+    ck_ok(sol_report_write(&run, 1, out, err));
+    char *page = read_page("index.html");
+    ck_assert_int_eq(count(page, "<span class=\"nb\">"), 10);
+    sol_free(page);
+    sol_study_run_free(&run);
+    sol_model_free(&model);
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
 START_TEST(without_gnuplot)
 {
     sol_study_run run;
@@ -360,8 +393,8 @@ END_TEST
 
 SOL_TEST_MAIN("study report", tcase_add_checked_fixture(tc, setup, teardown);
               tcase_add_test(tc, means_and_comparable_records);
-              tcase_add_test(tc, page_stands_alone); tcase_add_test(tc, seeds_are_joined);
-              tcase_add_test(tc, what_is_no_other_seed);
+              tcase_add_test(tc, layers_that_are_alike); tcase_add_test(tc, page_stands_alone);
+              tcase_add_test(tc, seeds_are_joined); tcase_add_test(tc, what_is_no_other_seed);
               tcase_add_test(tc, losses_make_one_more_figure); tcase_add_test(tc, one_record);
               tcase_add_test(tc, where_a_run_diverged); tcase_add_test(tc, without_gnuplot);
               tcase_add_test(tc, a_script_that_fails); tcase_add_test(tc, labels))

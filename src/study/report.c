@@ -454,7 +454,7 @@ static void add_worst(sol_text *t, const sol_study_run *run)
     const float *x = run->measure[SOL_M_near_alpha] + (run->n_records - 1) * run->n_layers;
     const float *valley = run->measure[SOL_M_valley_mass] + (run->n_records - 1) * run->n_layers;
     char label[96];
-    double below = INFINITY;
+    int last = -1; /* the one that was named before */
     if (run->n_layers <= SOL_FIGURES_FEW) return;
     sol_text_add(t, NULL, "<li>");
     sol_page_text(t, run->name);
@@ -462,13 +462,16 @@ static void add_worst(sol_text *t, const sol_study_run *run)
                  SOL_FIGURES_WORST);
     for (int k = 0; k < SOL_FIGURES_WORST; k++) {
         int best = -1;
-        for (int i = 0; i < run->n_layers; i++)
-            if ((double)x[i] < below && (best < 0 || x[i] > x[best])) best = i;
+        for (int i = 0; i < run->n_layers; i++) {
+            bool left =
+                isfinite(x[i]) && (last < 0 || x[i] < x[last] || (x[i] == x[last] && i > last));
+            if (left && (best < 0 || x[i] > x[best])) best = i;
+        }
         if (best < 0) break;
-        below = (double)x[best];
+        last = best;
         sol_text_add(t, NULL, "%s <span class=\"nb\">", k ? "," : "");
         sol_page_text(t, sol_study_layer_label(&run->layers[best], label, sizeof label));
-        sol_text_add(t, NULL, " %.3f (%.3f)</span>", below, (double)valley[best]);
+        sol_text_add(t, NULL, " %.3f (%.3f)</span>", (double)x[best], (double)valley[best]);
     }
     sol_text_add(t, NULL, "</li>\n");
 }
