@@ -310,10 +310,9 @@ static sol_status read_lines(lines *l, const struct args *a, FILE *from, int32_t
     return st;
 }
 
-/* A character at a time: %s would end at a NUL, which a token may be. */
 static void add_text(void *user, const char *text, size_t n)
 {
-    for (size_t i = 0; i < n; i++) sol_text_add(user, NULL, "%c", text[i]);
+    sol_text_add_bytes(user, NULL, text, n); /* a token may be a 0 */
 }
 
 /* The text of r behind a prompt that ends with `previous`. */

@@ -3,6 +3,7 @@
 #include "base/text.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -21,4 +22,15 @@ sol_status sol_text_add(sol_text *t, sol_err *err, const char *fmt, ...)
     va_end(again);
     va_end(ap);
     return t->status;
+}
+
+sol_status sol_text_add_bytes(sol_text *t, sol_err *err, const char *bytes, size_t n)
+{
+    if (t->status != SOL_OK) return t->status;
+    t->status = sol_grow_array((void **)&t->data, &t->capacity, t->n + n + 1, 1, err);
+    if (t->status != SOL_OK) return t->status;
+    if (n) memcpy(t->data + t->n, bytes, n);
+    t->n += n;
+    t->data[t->n] = 0;
+    return SOL_OK;
 }

@@ -22,5 +22,7 @@ typedef struct sol_text {
  * nothing. */
 sol_status sol_text_add(sol_text *t, sol_err *err, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* The same of n bytes, which may hold a 0. */
+sol_status sol_text_add_bytes(sol_text *t, sol_err *err, const char *bytes, size_t n);
 
 #endif

@@ -12,7 +12,7 @@ static sol_status add_rune(sol_text *to, uint32_t c, sol_err *err)
 {
     char out[4];
     size_t n = sol_utf8_put(c, out);
-    return sol_text_add(to, err, "%.*s", (int)n, out);
+    return sol_text_add_bytes(to, err, out, n);
 }
 
 /* A small letter without a title form of its own has that of its folding: its first letter with
@@ -109,7 +109,7 @@ sol_status sol_capitalize(const char *s, size_t n, sol_text *to, sol_err *err)
         else if (last)
             SOL_TRY(add_rune(to, LAST_SIGMA, err));
         else
-            SOL_TRY(sol_text_add(to, err, "%.*s", (int)sol_letter_lower(c, out), out));
+            SOL_TRY(sol_text_add_bytes(to, err, out, sol_letter_lower(c, out)));
     }
     return SOL_OK;
 }

@@ -120,6 +120,7 @@ static void expect(sol_jinja_state *j, const char *sign)
 static bool has_if(const sol_jinja_state *j)
 {
     int depth = 0;
+    if (!memmem(j->at, (size_t)(j->end - j->at), "if", 2)) return false; /* as most often */
     for (const char *s = j->at; s < j->end; s++) {
         bool starts = s == j->at || !is_name(s[-1]);
         if (*s == '"' || *s == '\'') {
@@ -216,7 +217,7 @@ void sol_jinja_write(sol_jinja_state *j, sol_text *out, const char *text, size_t
     if (n > SOL_JINJA_BYTES || out->n + n > SOL_JINJA_BYTES)
         sol_jinja_fail(j, SOL_ERR_RANGE, "more than 16 MB are written");
     else
-        j->status = sol_text_add(out, j->err, "%.*s", (int)n, text);
+        j->status = sol_text_add_bytes(out, j->err, text, n);
 }
 
 void sol_jinja_print(sol_jinja_state *j, const json_t *v, sol_text *out)
@@ -353,7 +354,7 @@ static json_t *read_string(sol_jinja_state *j)
     while (j->at < j->end && *j->at != quote) {
         size_t n = 0;
         while (j->at + n < j->end && j->at[n] != quote && j->at[n] != '\\') n++;
-        sol_text_add(&t, j->err, "%.*s", (int)n, j->at);
+        sol_text_add_bytes(&t, j->err, j->at, n);
         j->at += n;
         if (j->at == j->end || *j->at == quote) continue;
         const char *hit = j->at + 1 < j->end ? strchr(from, j->at[1]) : NULL;
@@ -361,7 +362,7 @@ static json_t *read_string(sol_jinja_state *j)
             sol_jinja_fail(j, SOL_ERR_UNSUPPORTED, "an escape in a string");
             break;
         }
-        sol_text_add(&t, j->err, "%c", to[hit - from]);
+        sol_text_add_bytes(&t, j->err, &to[hit - from], 1);
         j->at += 2;
     }
     if (j->at < j->end)

@@ -89,11 +89,12 @@ static json_t *replaced(sol_jinja_state *j, const json_t *v, const json_t *what,
     sol_span s = span_of(v), from = span_of(what);
     const char *hit;
     while (t.n < SOL_JINJA_BYTES && (hit = memmem(s.at, s.n, from.at, from.n)) != NULL) {
-        sol_text_add(&t, j->err, "%.*s%s", (int)(hit - s.at), s.at, json_string_value(with));
+        sol_text_add_bytes(&t, j->err, s.at, (size_t)(hit - s.at));
+        sol_text_add_bytes(&t, j->err, json_string_value(with), json_string_length(with));
         s.n -= (size_t)(hit - s.at) + from.n;
         s.at = hit + from.n;
     }
-    if (sol_text_add(&t, j->err, "%s", s.at) != SOL_OK) j->status = t.status;
+    if (sol_text_add_bytes(&t, j->err, s.at, s.n) != SOL_OK) j->status = t.status;
     if (t.n >= SOL_JINJA_BYTES) sol_jinja_fail(j, SOL_ERR_RANGE, "more than 16 MB are written");
     json_t *out = string_of(j, t.data ? t.data : "", t.n);
     sol_free(t.data);
@@ -363,7 +364,7 @@ static json_t *join(sol_jinja_state *j, const json_t *v, const json_t *by)
 static int add_json(const char *text, size_t n, void *to)
 {
     sol_text *t = to;
-    return t->n < SOL_JINJA_BYTES && sol_text_add(t, NULL, "%.*s", (int)n, text) == SOL_OK ? 0 : -1;
+    return t->n < SOL_JINJA_BYTES && sol_text_add_bytes(t, NULL, text, n) == SOL_OK ? 0 : -1;
 }
 
 /* Whether lists and dicts lie in each other at most `depth` deep. */
