@@ -386,6 +386,41 @@ START_TEST(a_loss_shares_its_cheap_input)
 }
 END_TEST
 
+/* A cheap node at the end of a segment that is recomputed, whose output the next one reads: it runs
+ * again before its inputs do, and reads them where the forward pass left them. */
+START_TEST(a_cheap_node_between_segments)
+{
+    enum { N = 9, C = 6, V = 20 };
+    sol_ctx *ctx;
+    float x[N * C], w[] = {1, 2, 3, 4, 5, 6}, a[C * C], b[V * C],
+                    grads[2][N * C + C + C * C + V * C];
+    ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
+    for (int i = 0; i < N * C; i++) x[i] = (float)(i % 7) - 2.5f;
+    for (int i = 0; i < C * C; i++) a[i] = (float)(i % 5) / 4 - 0.4f;
+    for (int i = 0; i < V * C; i++) b[i] = (float)(i % 3) - 0.75f;
+    for (int again = 0; again < 2; again++) {
+        sol_tape *t;
+        float *dx = grads[again], *dw = dx + N * C, *da = dw + C, *db = da + C * C;
+        ck_ok(sol_tape_create(&t, ctx, err));
+        sol_var vx = sol_tape_param(t, SOL_F32, sol_shape2(N, C), x, dx),
+                vw = sol_tape_param(t, SOL_F32, sol_shape2(1, C), w, dw),
+                va = sol_tape_param(t, SOL_F32, sol_shape2(C, C), a, da),
+                vb = sol_tape_param(t, SOL_F32, sol_shape2(V, C), b, db);
+        sol_tape_segment(t, 0);
+        sol_var h = sol_rmsnorm(t, sol_linear(t, vx, va, SOL_F32), vw, 1e-5f, SOL_F32);
+        sol_tape_segment(t, 1);
+        sol_var y = sol_linear(t, h, vb, SOL_F32);
+        ck_ok(sol_tape_plan(t, y, &(sol_tape_opts){.recompute = again}, err));
+        ck_ok(sol_tape_allocate(t, err));
+        for (int i = 0; i < V * N; i++) sol_tape_grad(t, y)[i] = (float)(i % 5) - 1.5f;
+        sol_tape_run_backward(t, true, true);
+        sol_tape_free(&t);
+    }
+    ck_assert_mem_eq(grads[0], grads[1], sizeof grads[0]);
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
 SOL_TEST_MAIN("autograd", tcase_add_test(tc, every_op_passes_its_gradient_check);
               tcase_add_test(tc, gradient_check_finds_faults);
               tcase_add_test(tc, gradient_check_finds_lies);
@@ -393,4 +428,5 @@ SOL_TEST_MAIN("autograd", tcase_add_test(tc, every_op_passes_its_gradient_check)
               tcase_add_test(tc, gradients_of_one_tensor_add_up);
               tcase_add_test(tc, prologue_finishes_gradients);
               tcase_add_test(tc, cheap_nodes_run_again);
-              tcase_add_test(tc, a_loss_shares_its_cheap_input))
+              tcase_add_test(tc, a_loss_shares_its_cheap_input);
+              tcase_add_test(tc, a_cheap_node_between_segments))

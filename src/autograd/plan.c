@@ -195,8 +195,9 @@ static size_t grad_bytes(const tape_var *v)
     return v->bytes / sol_dtype_size(v->dtype) * sizeof(float);
 }
 
-/* Marks the data that step s reads or writes, and its workspace, as in use at time i. From the
- * backward pass on, a recomputed var lives in its second buffer. */
+/* Marks the data that step s reads or writes, and its workspace, as in use at time i. Once a var is
+ * known to be computed again, steps from the backward pass on find it in its second buffer; those
+ * that were emitted before, as that of a loss, have read the first. */
 static void touch_data(sol_tape *t, tape_step *s, int i)
 {
     const tape_node *n = tape_node_at(t, s->node);
@@ -209,7 +210,9 @@ static void touch_data(sol_tape *t, tape_step *s, int i)
         bool sets = !is_in && tape_promises(n, SOL_OP_COMPUTES_IN_BACKWARD);
         tape_var *v = tape_var_at(t, index);
         if (v->kind == VAR_PARAM || v->in_grad || (backward && !reads && !sets)) continue;
-        touch(t, &v->buffer[late && v->recomputed], v->bytes, i);
+        bool second = late && v->recomputed;
+        if (second) s->second |= 1u << j;
+        touch(t, &v->buffer[second], v->bytes, i);
     }
     size_t bytes = 0, back = 0;
     sol_op_call c = call_shapes(t, n);
@@ -236,24 +239,16 @@ static void emit(sol_tape *t, step_kind kind, int node)
     touch_data(t, s, step_time(t, t->steps.n - 1));
 }
 
-/* Whether v must stay where the forward pass left it: it is kept, or a step after the forward pass
- * reads it there, as that of a loss which computes in backward. */
-static bool stays(const sol_tape *t, const tape_var *v)
-{
-    if (v->keep) return true;
-    return v->buffer[0] >= 0 && tape_buffer_at(t, v->buffer[0])->last >= step_time(t, t->n_main);
-}
-
 /* Whether a var is computed again, rather than kept, for a backward call that reads it: its node is
- * cheap to repeat, and nothing that the node makes stays for another reason. */
+ * cheap to repeat, and nothing that the node makes is kept for another reason. */
 static bool runs_again(const sol_tape *t, int var)
 {
     const tape_var *v = tape_var_at(t, var);
-    if (v->kind != VAR_NODE || v->prologue || v->recomputed) return false;
+    if (v->kind != VAR_NODE || v->prologue || v->keep || v->recomputed) return false;
     const tape_node *n = tape_node_at(t, v->node);
-    for (int o = 0; o < n->n_out; o++)
-        if (stays(t, tape_var_at(t, n->out[o]))) return false;
-    return tape_promises(n, SOL_OP_CHEAP_TO_REPEAT);
+    bool kept = false;
+    for (int o = 0; o < n->n_out; o++) kept = kept || tape_var_at(t, n->out[o])->keep;
+    return tape_promises(n, SOL_OP_CHEAP_TO_REPEAT) && !kept;
 }
 
 /* Runs again the cheap nodes whose outputs the backward call of `reader` reads, once each. A loss

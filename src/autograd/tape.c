@@ -186,13 +186,13 @@ float *sol_tape_grad(const sol_tape *t, sol_var v)
     return var->kind == VAR_PARAM ? var->outside_grad : buffer_address(t, var->grad_buffer);
 }
 
-/* What a call sees of var `index`; late: in the backward pass; data, grad: whether it gets them. */
-static sol_slot bind_slot(const sol_tape *t, int index, bool late, bool data, bool grad)
+/* What a call sees of var `index`; second: in buffer[1]; data, grad: whether it gets them. */
+static sol_slot bind_slot(const sol_tape *t, int index, bool second, bool data, bool grad)
 {
     const tape_var *v = tape_var_at(t, index), *home = tape_var_at(t, tape_grad_home(t, index));
     sol_slot s = {.shape = v->shape, .dtype = v->dtype};
     if (data && v->kind == VAR_PARAM) s.data = (void *)(uintptr_t)v->outside_data;
-    if (data && v->kind != VAR_PARAM) s.data = buffer_address(t, v->buffer[late && v->recomputed]);
+    if (data && v->kind != VAR_PARAM) s.data = buffer_address(t, v->buffer[second]);
     if (data && v->in_grad) s.data = home->outside_grad;
     if (grad) {
         s.grad =
@@ -208,18 +208,20 @@ static void bind_step(sol_tape *t, tape_step *s)
 {
     const tape_node *n = tape_node_at(t, s->node);
     const sol_op *op = n->op;
-    bool backward = s->kind == STEP_BACKWARD, late = s->kind != STEP_FORWARD;
+    bool backward = s->kind == STEP_BACKWARD;
     s->call =
         (sol_op_call){.ctx = t->ctx, .attr = n->attr, .workspace = buffer_address(t, s->workspace)};
     for (int i = 0; i < n->n_in; i++) {
         bool grad = backward && (s->grad_wanted >> i & 1);
-        s->call.in[i] = bind_slot(t, n->in[i], late, !backward || (op->in[i] & SOL_IN_READ), grad);
+        s->call.in[i] = bind_slot(t, n->in[i], s->second >> i & 1,
+                                  !backward || (op->in[i] & SOL_IN_READ), grad);
         s->call.in[i].grad_add = s->grad_add >> i & 1;
     }
     for (int o = 0; o < n->n_out; o++) {
         bool data = !backward || tape_promises(n, SOL_OP_COMPUTES_IN_BACKWARD) ||
                     (op->out[o] & SOL_OUT_READ);
-        s->call.out[o] = bind_slot(t, n->out[o], late, data, backward && (s->out_grad >> o & 1));
+        s->call.out[o] = bind_slot(t, n->out[o], s->second >> (n->n_in + o) & 1, data,
+                                   backward && (s->out_grad >> o & 1));
     }
 }
 

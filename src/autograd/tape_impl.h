@@ -45,7 +45,8 @@ typedef enum { STEP_FORWARD, STEP_RECOMPUTE, STEP_BACKWARD } step_kind;
 typedef struct tape_step {
     step_kind kind;
     int node;
-    int workspace; /* buffer; -1: none */
+    int workspace;   /* buffer; -1: none */
+    unsigned second; /* bit j: the data of operand j, inputs before outputs, are in buffer[1] */
     /* Bit i stands for in[i]: its gradient is wanted; is added to; is summed up over the runs of a
      * step, and this is the first call of a run to write it: the first run of a step sets it. */
     unsigned grad_wanted, grad_add, grad_first;
