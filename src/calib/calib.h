@@ -47,7 +47,7 @@ typedef enum { SOL_CALIB_LATENTS(SOL_ENUM_CONSTANT) } sol_calib_latent;
 typedef enum { SOL_CALIB_ASSIGNS(SOL_ENUM_CONSTANT) } sol_calib_assign;
 
 typedef struct sol_calib_opts {
-    int64_t windows, held_out; /* of the data: to calibrate on, and more of them to measure alone */
+    int64_t windows, held_out; /* of the data: to calibrate on; further ones, to measure alone */
     int64_t seq;               /* tokens of a window */
     uint64_t seed;             /* which windows, and the order they are trained on in */
     sol_dtype compute;         /* operands of products: SOL_F32 or SOL_BF16 */
@@ -65,7 +65,7 @@ typedef struct sol_calib_opts {
                            * none */
     double lr;            /* its peak, as a share of the root mean square of the block's
                            * weights */
-    bool norms;           /* train the block's norms too */
+    bool norms;           /* train the block's norms, and biases of q, k and v, too */
     bool added_norms;     /* the model was without its norms before o and down (sub_norms.h): the
                            * full-precision blocks, whose outputs are wanted, run without them */
     sol_calib_latent latent;
@@ -123,7 +123,7 @@ double sol_calib_seconds(const sol_calib_work *work, const sol_calib_work *rates
 
 /* The model (f32 or bf16) and tokens are borrowed, the mixture is not kept; the blocks of the model
  * are changed one after the other. The caller owns *c. SOL_ERR_UNSUPPORTED: the quantizer cannot be
- * calibrated; SOL_ERR_RANGE: windows + held_out draws take a window twice; SOL_ERR_FORMAT: a token
+ * calibrated; SOL_ERR_RANGE: the data have not windows + held_out windows; SOL_ERR_FORMAT: a token
  * outside the vocabulary. */
 sol_status sol_calib_create(sol_calib **c, sol_ctx *ctx, sol_model *m, const sol_quant_spec *spec,
                             const sol_calib_opts *o, const sol_mixture *data, sol_err *err);
