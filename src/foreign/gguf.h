@@ -1,5 +1,4 @@
-/* GGUF files (version 2 and 3): metadata and tensor table, parsed from a map. Internal to foreign.
- */
+/* GGUF files, versions 2 and 3: metadata and tensors, parsed from a map. Internal to foreign. */
 #ifndef SOLERA_FOREIGN_GGUF_H
 #define SOLERA_FOREIGN_GGUF_H
 

@@ -246,8 +246,7 @@ static int64_t source_column(const gguf_writer *w, const sol_param *p, int64_t i
     return w->permute && !stays ? old_channel(i) : i;
 }
 
-/* One scale a block of the type: the mean of the magnitudes, which is the best one for given signs.
- */
+/* One scale a block of the type: the mean of the magnitudes, the best one for given signs. */
 static void requantize(gguf_writer *w, float *row, int64_t cols)
 {
     int64_t block = w->linear->block;

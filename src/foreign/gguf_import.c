@@ -175,8 +175,7 @@ static sol_status read_rope_table(const sol_gguf *g, sol_model_config *c, sol_er
                            "%s: rope_freqs.weight is not a llama3 scaling", g->path);
 }
 
-/* As llama.cpp: 0 and a missing factor scale nothing. A factor without the type does not come here.
- */
+/* As llama.cpp: 0 and a missing factor scale nothing. A factor without the type was refused. */
 static sol_status read_linear_scaling(const sol_gguf *g, sol_model_config *c, sol_err *err)
 {
     const char *key =

@@ -266,8 +266,8 @@ void sol_gguf_put_metadata(sol_gguf_blob *b, const sol_gguf_described *d, sol_er
     put_model_f32(b, c, "attention.layer_norm_rms_epsilon", c->rms_norm_eps, err);
     put_model_f32(b, c, "rope.freq_base", c->rope_theta, err);
     put_family(b, c, err);
-    if (sol_gguf_has_rope_table(
-            c)) { /* llama.cpp reads the divisors; an import wants what made them */
+    /* llama.cpp reads the table of divisors; an import wants what made them. */
+    if (sol_gguf_has_rope_table(c)) {
         put_key_f32(b, "solera.rope.factor", c->rope_factor, err);
         put_key_f32(b, "solera.rope.low_freq_factor", c->rope_low_freq_factor, err);
         put_key_f32(b, "solera.rope.high_freq_factor", c->rope_high_freq_factor, err);

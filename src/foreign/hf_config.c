@@ -348,10 +348,14 @@ static sol_status find_rope(const char *path, const json_t *root, const json_t *
     }
     if (!*rope) return SOL_OK;
     if (!json_is_object(*rope)) return wrong(path, *key, *rope, "an object", err);
-    json_object_foreach((json_t *)*rope, inner, v) if (json_is_object(v)) return sol_fail(
-        err, SOL_ERR_UNSUPPORTED,
-        "%s: %s has settings of its own for %.40s: only one RoPE for all layers is computed", path,
-        *key, inner);
+    json_object_foreach((json_t *)*rope, inner, v)
+    {
+        if (json_is_object(v))
+            return sol_fail(err, SOL_ERR_UNSUPPORTED,
+                            "%s: %s has settings of its own for %.40s: only one RoPE for all "
+                            "layers is computed",
+                            path, *key, inner);
+    }
     v = json_object_get(*rope, "partial_rotary_factor");
     if (v && (!json_is_number(v) || json_number_value(v) != 1))
         return refuse(path, "partial_rotary_factor", v, "RoPE must rotate whole heads", err);

@@ -195,9 +195,9 @@ static sol_status place_param(const sol_source *s, hf_source *f, const sol_param
     const sol_st_tensor *x;
     bool head = p->kind == SOL_PARAM_HEAD;
     SOL_TRY(find_tensor(f, p->name, &x, &f->where[index], err));
+    /* Of embedding and head, tied, either may be the one that was stored. */
     if (!x && p->kind == SOL_PARAM_EMBED && s->config.tie_word_embeddings)
-        SOL_TRY(find_tensor(f, head_name, &x, &f->where[index],
-                            err)); /* which of the two was stored does not matter */
+        SOL_TRY(find_tensor(f, head_name, &x, &f->where[index], err));
     if (!x)
         return sol_fail(
             err, SOL_ERR_SHAPE, "%s: has no tensor %s%s", s->path, p->name,

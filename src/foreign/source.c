@@ -13,9 +13,8 @@
 #include "store/kind.h"
 #include "store/parts.h"
 
-enum {
-    PIECE = 1 << 16
-}; /* elements at a time, so that they stay in the cache, but at least one head or one row */
+/* Elements at a time, so that they stay in the cache, but at least one head or one row. */
+enum { PIECE = 1 << 16 };
 
 void sol_source_close(sol_source *s)
 {
@@ -127,8 +126,8 @@ static void split_halves(const char *from, int64_t rows, size_t row_bytes, int64
 }
 
 /* Index of the first element that is infinite or NaN, or as fp32 above `max`; -1: there is none.
- * The first pass finds the largest magnitude by its bits; a second one runs only where that is bad.
- */
+ * In bf16 the first pass finds the largest magnitude by its bits; a second one runs only where that
+ * is bad. */
 static int64_t first_bad(const void *x, sol_dtype type, float max, int64_t n)
 {
     const sol_bf16 *h = x;

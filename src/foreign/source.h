@@ -46,8 +46,7 @@ void sol_source_close(sol_source *s);
 
 /* Adds a line to the notes. */
 void sol_source_note(sol_source *s, const char *text);
-/* Leaves out, with a note, a chat template or a generation_config.json that no model file can hold.
- */
+/* Leaves out, with a note, a chat template or generation_config.json too long for a model file. */
 void sol_source_drop_long_texts(sol_source *s);
 
 /* Openers close what they opened when they fail. */

@@ -224,8 +224,7 @@ static bool make_node(hid_t file, sol_h5_node *n)
 }
 
 /* Access list: our driver; everything at a multiple of 64 bytes, so that a map of the file is
- * aligned; no aggregation, so that the place of an object depends on what was made before it only.
- */
+ * aligned; no aggregation, so that the place of an object depends on those made before it alone. */
 static hid_t access_list(hid_t driver, sol_h5_image *image)
 {
     hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);

@@ -469,8 +469,7 @@ static sol_status load_linear(const sol_h5_file *f, const sol_param *p, sol_stor
     return read_into(f, p->name, &parts[2], m->scales, err);
 }
 
-/* Whether the file has parameter i in the 1.25-bit code; of embedding and head it says so itself.
- */
+/* Whether the file has parameter i in the 1.25-bit code; of embedding and head it says so. */
 static bool is_packed_in(const sol_packed_model *m, int i, const sol_h5_file *f)
 {
     char path[160];

@@ -169,8 +169,10 @@ static bool is_eos_list(const json_t *list, int64_t first)
 {
     size_t i;
     json_t *v;
-    json_array_foreach(list, i,
-                       v) if (!json_is_integer(v) || json_integer_value(v) < 0) return false;
+    json_array_foreach(list, i, v)
+    {
+        if (!json_is_integer(v) || json_integer_value(v) < 0) return false;
+    }
     return json_array_size(list) > 0 && json_integer_value(json_array_get(list, 0)) == first;
 }
 

@@ -135,8 +135,7 @@ static sol_status open_file(sol_docs *d, sol_err *err)
     return SOL_OK;
 }
 
-/* Whether a file may be opened to look at it. Opening a pipe would take from it what is to be read.
- */
+/* Whether a file may be looked at before it is read: what is read from a pipe is gone. */
 static bool can_look(const char *path)
 {
     struct stat s;

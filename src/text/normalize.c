@@ -253,8 +253,7 @@ static int by_class(const void *a, const void *b)
     return d ? d : (x->order > y->order) - (x->order < y->order);
 }
 
-/* Brings marks into canonical order: sorts them by their combining class, equal ones as they stand.
- */
+/* Brings marks into canonical order: by their combining class, equal ones as they stand. */
 static sol_status order_marks(int32_t *c, size_t n, sol_err *err)
 {
     mark few[32], *marks = few;

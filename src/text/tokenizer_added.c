@@ -57,8 +57,7 @@ static sol_status normalize_texts(sol_tokenizer *t, size_t *end, sol_err *err)
     return st;
 }
 
-/* Sorts a set for sol_tok_longest_added: first[b] becomes the first token that begins with byte b.
- */
+/* Sorts a set for sol_tok_longest_added: first[b] becomes the first token that begins with b. */
 static sol_status sort_set(sol_added_set *s, bool unique, sol_err *err)
 {
     if (s->n) qsort(s->token, (size_t)s->n, sizeof *s->token, by_first_then_longest);

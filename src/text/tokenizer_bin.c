@@ -127,8 +127,7 @@ sol_status sol_tokenizer_serialize(const sol_tokenizer *t, void **data, size_t *
     return st;
 }
 
-/* A cursor that stops at the first short read: `bad` stays set, and all that is read after it is 0.
- */
+/* A cursor that stops at the first short read: `bad` stays set, and what is read after it is 0. */
 typedef struct bytes_in {
     const uint8_t *data;
     size_t size, at;

@@ -127,8 +127,7 @@ static sol_status collect_entries(loader *l, sol_err *err)
     int64_t next = (int64_t)json_object_size(vocab);
     for (size_t i = 0; i < json_array_size(added); i++)
         SOL_TRY(add_added_token(l, json_array_get(added, i), i, &next, err));
-    /* count_ids counted every added token; those that the vocabulary has need no id of their own.
-     */
+    /* count_ids counted all added tokens; those that the vocabulary has need no id of their own. */
     while (l->n_ids > 0 && !l->entries[l->n_ids - 1].text) l->n_ids--;
     return SOL_OK;
 }
