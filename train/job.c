@@ -355,15 +355,11 @@ static bool is_text(const char *path)
 {
     static const char hdf5[] = "\x89HDF\r\n\x1A\n";
     char head[sizeof hdf5 - 1];
-    sol_in in = {.fd = -1};
     struct stat s;
     if (has_suffix(path, ".h5")) return false;
     if (stat(path, &s) == 0 && !S_ISREG(s.st_mode)) return true;
-    bool regular = sol_in_open(&in, path, NULL) == SOL_OK;
-    bool same = regular && sol_in_read(&in, 0, head, sizeof head, NULL) == SOL_OK &&
-                memcmp(head, hdf5, sizeof head) == 0;
-    sol_in_close(&in);
-    return !same;
+    return sol_file_head(path, head, sizeof head, NULL) != SOL_OK ||
+           memcmp(head, hdf5, sizeof head) != 0;
 }
 
 /* max_bytes: as in sol_tokenize_opts. */

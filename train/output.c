@@ -28,13 +28,8 @@ static bool is_our_tokenizer(const char *path)
 static bool has_marker(const char *path, const char *marker)
 {
     char bytes[1024];
-    sol_in in;
-    if (sol_in_open(&in, path, NULL) != SOL_OK) return false;
-    size_t n = in.size < sizeof bytes ? (size_t)in.size : sizeof bytes;
-    bool ours =
-        sol_in_read(&in, 0, bytes, n, NULL) == SOL_OK && memmem(bytes, n, marker, strlen(marker));
-    sol_in_close(&in);
-    return ours;
+    return sol_file_head(path, bytes, sizeof bytes, NULL) == SOL_OK &&
+           memmem(bytes, sizeof bytes, marker, strlen(marker));
 }
 
 static bool is_ours(const char *path, sol_output_kind want)

@@ -113,6 +113,16 @@ sol_status sol_in_read(const sol_in *in, uint64_t offset, void *data, size_t n, 
     return SOL_OK;
 }
 
+sol_status sol_file_head(const char *path, void *head, size_t n, sol_err *err)
+{
+    sol_in in;
+    memset(head, 0, n);
+    SOL_TRY(sol_in_open(&in, path, err));
+    sol_status st = sol_in_read(&in, 0, head, in.size < n ? (size_t)in.size : n, err);
+    sol_in_close(&in);
+    return st;
+}
+
 sol_status sol_in_map(const sol_in *in, sol_map *map, sol_err *err)
 {
     *map = (sol_map){0};

@@ -24,6 +24,8 @@
 /* Reads a whole regular file. *data holds *size bytes and a 0 byte behind them; owned by the caller
  * (sol_free). */
 sol_status sol_file_read(const char *path, char **data, size_t *size, sol_err *err);
+/* The first n bytes of a regular file; zeros for what a shorter one lacks. */
+sol_status sol_file_head(const char *path, void *head, size_t n, sol_err *err);
 /* The CRC-32C of a regular file. */
 sol_status sol_file_crc(const char *path, uint32_t *crc, sol_err *err);
 /* Atomically replaces the file at `path` by `size` bytes; waits while another process replaces

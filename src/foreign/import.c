@@ -80,14 +80,11 @@ static sol_status finish(sol_source *s, const char *out, const sol_import_opts *
  * file is told what it is. */
 static sol_status is_gguf(const char *path, bool *yes, sol_err *err)
 {
-    char first[4] = {0};
-    sol_in in;
+    char first[4];
     size_t n = strlen(path);
-    sol_status st = sol_in_open(&in, path, err);
-    if (st == SOL_OK && in.size >= sizeof first) st = sol_in_read(&in, 0, first, sizeof first, err);
-    sol_in_close(&in);
+    SOL_TRY(sol_file_head(path, first, sizeof first, err));
     *yes = memcmp(first, "GGUF", sizeof first) == 0;
-    if (st != SOL_OK || *yes) return st;
+    if (*yes) return SOL_OK;
     if (memcmp(first, "\x89HDF", sizeof first) == 0)
         return sol_fail(err, SOL_ERR_USAGE,
                         "%s: is an HDF5 file, as solera's own models are: those need no import",

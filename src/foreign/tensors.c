@@ -109,24 +109,14 @@ static sol_status h5_tensors(const char *path, sol_tensor_fn each, void *user, s
     return SOL_OK;
 }
 
-static sol_status begins_as_gguf(const char *path, bool *yes, sol_err *err)
-{
-    char first[4] = {0};
-    sol_in in;
-    sol_status st = sol_in_open(&in, path, err);
-    if (st == SOL_OK && in.size >= sizeof first) st = sol_in_read(&in, 0, first, sizeof first, err);
-    sol_in_close(&in);
-    *yes = memcmp(first, "GGUF", sizeof first) == 0;
-    return st;
-}
-
 sol_status sol_file_tensors(const char *path, sol_tensor_fn each, void *user, sol_err *err)
 {
     struct stat about;
-    bool gguf;
+    char first[4];
     if (stat(path, &about) == 0 && S_ISDIR(about.st_mode))
         return folder_tensors(path, each, user, err);
-    SOL_TRY(begins_as_gguf(path, &gguf, err));
+    SOL_TRY(sol_file_head(path, first, sizeof first, err));
+    bool gguf = memcmp(first, "GGUF", sizeof first) == 0;
     return gguf ? gguf_tensors(path, each, user, err) : h5_tensors(path, each, user, err);
 }
 

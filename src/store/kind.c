@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/crc.h"
+#include "base/file.h"
 #include "store/parts.h"
 #include "store/teacher_cache.h"
 
@@ -37,17 +38,6 @@ sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err)
     return st;
 }
 
-static sol_status is_hdf5(const char *path, bool *yes, sol_err *err)
-{
-    char first[8] = {0};
-    sol_in in;
-    sol_status st = sol_in_open(&in, path, err);
-    if (st == SOL_OK && in.size >= sizeof first) st = sol_in_read(&in, 0, first, sizeof first, err);
-    sol_in_close(&in);
-    *yes = memcmp(first, "\x89HDF\r\n\x1a\n", sizeof first) == 0;
-    return st;
-}
-
 static sol_status get_tokenizer(const sol_h5_file *f, sol_tokenizer **t, sol_err *err)
 {
     sol_model_config any = {.vocab_size = INT32_MAX};
@@ -59,11 +49,12 @@ static sol_status get_tokenizer(const sol_h5_file *f, sol_tokenizer **t, sol_err
 
 sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err)
 {
+    static const char hdf5[8] = "\x89HDF\r\n\x1a\n";
+    char head[sizeof hdf5];
     sol_h5_file f;
-    bool hdf5;
     *t = NULL;
-    SOL_TRY(is_hdf5(path, &hdf5, err));
-    if (!hdf5) return sol_tokenizer_open(t, path, err);
+    SOL_TRY(sol_file_head(path, head, sizeof head, err));
+    if (memcmp(head, hdf5, sizeof head) != 0) return sol_tokenizer_open(t, path, err);
     SOL_TRY(sol_h5_open(&f, path, err));
     sol_status st = get_tokenizer(&f, t, err);
     sol_h5_close(&f);
