@@ -96,6 +96,11 @@ static sol_status run_task(evaluation *e, const sol_eval_args *a, sol_net *net, 
     sol_log_line(&e->program->log, SOL_LOG_INFO, "%s: %lld items, %.1f a second, %.0f tokens/s",
                  e->name, (long long)r->n, (double)r->n / (r->seconds + 1e-9),
                  (double)r->tokens / (r->seconds + 1e-9));
+    if (r->n_cut > 0)
+        sol_log_line(&e->program->log, SOL_LOG_WARN,
+                     "%s: %lld items are longer than the model's context: what they begin with is "
+                     "left out, as lm-evaluation-harness does",
+                     e->name, (long long)r->n_cut);
     return SOL_OK;
 }
 

@@ -6,9 +6,9 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "text/blank.h"
 #include "eval/tasks.h"
 #include "eval/turns.h"
+#include "text/blank.h"
 
 /* Items that go through the network together, as far as their tokens fit. */
 enum { GROUP_ITEMS = 64, GROUP_TOKENS = 8192 };
@@ -72,9 +72,26 @@ static sol_status add_prefix(const sol_net *net, sol_ids *ids, sol_err *err)
     return SOL_OK;
 }
 
-/* Tokens of one choice, cut from the left to what the model can read. */
+/* Cuts a choice, of which the first `skip` tokens are context, from the left to what the model can
+ * read. The harness stops, too, at a continuation without tokens, as where a merge takes its only
+ * character. */
+static sol_status cut_request(const runner *r, size_t skip, request *q, bool *cut, sol_err *err)
+{
+    size_t limit = (size_t)sol_net_config(r->net)->max_position_embeddings + 1;
+    if (q->ids.n <= skip)
+        return sol_fail(err, SOL_ERR_UNSUPPORTED, "a choice has no token behind its context");
+    q->n_continuation = (int64_t)(q->ids.n - skip);
+    if (q->ids.n <= limit) return SOL_OK;
+    *cut = true;
+    memmove(q->ids.id, q->ids.id + q->ids.n - limit, limit * sizeof *q->ids.id);
+    q->ids.n = limit;
+    if (q->n_continuation > (int64_t)limit - 1) q->n_continuation = (int64_t)limit - 1;
+    return SOL_OK;
+}
+
+/* Tokens of one choice. *cut: set where its beginning is left out. */
 static sol_status make_request(const runner *r, const sol_task_choice *choice, request *q,
-                               sol_err *err)
+                               bool *cut, sol_err *err)
 {
     const sol_tokenizer *t = sol_net_tokenizer(r->net);
     int flags = SOL_ENCODE_SPECIAL | (r->o->no_bos ? 0 : SOL_ENCODE_BOS);
@@ -89,16 +106,7 @@ static sol_status make_request(const runner *r, const sol_task_choice *choice, r
     if (st == SOL_OK)
         st = sol_tokenizer_encode(t, text.data, text.n, n > 0 ? flags : SOL_ENCODE_SPECIAL, &q->ids,
                                   err);
-    if (st == SOL_OK) {
-        size_t skip = prefix + context.n,
-               limit = (size_t)sol_net_config(r->net)->max_position_embeddings + 1;
-        q->n_continuation = q->ids.n > skip ? (int64_t)(q->ids.n - skip) : 0;
-        if (q->ids.n > limit) {
-            memmove(q->ids.id, q->ids.id + q->ids.n - limit, limit * sizeof *q->ids.id);
-            q->ids.n = limit;
-        }
-        if (q->n_continuation > (int64_t)q->ids.n - 1) q->n_continuation = (int64_t)q->ids.n - 1;
-    }
+    if (st == SOL_OK) st = cut_request(r, prefix + context.n, q, cut, err);
     sol_free(text.data);
     sol_ids_free(&context);
     return st;
@@ -110,11 +118,12 @@ static sol_status make_member(runner *r, int64_t i, member *m, sol_err *err)
 {
     const sol_task_item *item = &r->task->item[i];
     size_t n = (size_t)item->n_choices;
+    bool cut = false;
     SOL_TRY(sol_alloc_array((void **)&m->request, n, sizeof *m->request, err));
     for (int c = 0; c < item->n_choices; c++) {
         request *q = &m->request[c];
         const request *q0 = m->request;
-        SOL_TRY(make_request(r, &item->choice[c], q, err));
+        SOL_TRY(make_request(r, &item->choice[c], q, &cut, err));
         int64_t rows = (int64_t)q->ids.n - 1, free_rows = rows - q->n_continuation, same = 0;
         while (same < (int64_t)q->ids.n && same < (int64_t)q0->ids.n &&
                q->ids.id[same] == q0->ids.id[same])
@@ -123,6 +132,7 @@ static sol_status make_member(runner *r, int64_t i, member *m, sol_err *err)
         if (c == 0 || same < m->shared) m->shared = same;
         if (rows > m->longest) m->longest = rows;
     }
+    r->r->n_cut += cut;
     return SOL_OK;
 }
 

@@ -68,7 +68,7 @@ typedef struct sol_task_opts {
 } sol_task_opts;
 
 typedef struct sol_task_result {
-    int64_t n;
+    int64_t n, n_cut; /* items; of these, longer than the context: they lost their beginning */
     double acc, acc_stderr, acc_norm, acc_norm_stderr; /* the standard error of a mean: sample
                                                         * deviation / sqrt(n) */
     int64_t tokens;                                    /* computed */
@@ -76,8 +76,8 @@ typedef struct sol_task_result {
 } sol_task_result;
 
 /* Scores every item of t. SOL_ERR_FORMAT: the net has no tokenizer; SOL_ERR_UNSUPPORTED: an empty
- * context, and neither BOS nor EOS to begin with; SOL_ERR_NONFINITE: a score is not a number;
- * whatever o->sample returns. */
+ * context, and neither BOS nor EOS to begin with, or a choice without a token; SOL_ERR_NONFINITE:
+ * a score is not a number; whatever o->sample returns. */
 sol_status sol_task_run(sol_net *net, const sol_task *t, const sol_task_opts *o, sol_task_result *r,
                         sol_err *err);
 

@@ -124,6 +124,10 @@ printf '{"ctx": "the cat", "choices": [%s"them"], "gold": 1}\n' "$(printf '"a", 
 expect 2 'many.jsonl:1: more than 32 choices' "$SOLERA" eval "$dir/p.h5" --task piqa="$dir/tasks/many.jsonl" --samples "$dir/t.jsonl"
 [ ! -e "$dir/t.jsonl" ] || fail "samples of a task that did not run"
 expect 2 "piqa is named twice" "$SOLERA" eval "$dir/p.h5" --task piqa,winogrande="$dir/tasks/piqa_valid.jsonl",piqa --task-dir "$dir/tasks"
+printf '{"ctx": "%s", "choices": ["a dog", "them"], "gold": 0}\n' "$(yes "the cat sees" | head -n 500 | tr '\n' ' ')" >"$dir/tasks/long.jsonl"
+expect 0 "piqa: 1 items are longer than the model's context" "$SOLERA" eval "$dir/p.h5" --task piqa="$dir/tasks/long.jsonl"
+printf '{"goal": "a", "sol1": "b", "sol2": "c", "label": 0}\n' >"$dir/tasks/goal.jsonl"
+expect 2 'goal.jsonl:1: "goal" is a field of piqa, not of winogrande' "$SOLERA" eval "$dir/p.h5" --task winogrande="$dir/tasks/goal.jsonl"
 cp "$dir/tasks/piqa_valid.jsonl" "$dir/mine.jsonl"
 expect 2 "mine.jsonl: is read, too" "$SOLERA" eval "$dir/p.h5" --task piqa="$dir/mine.jsonl" --samples "$dir/mine.jsonl" --force
 cmp "$dir/tasks/piqa_valid.jsonl" "$dir/mine.jsonl" || fail "the samples overwrote their task"
