@@ -225,6 +225,34 @@ START_TEST(gaussian_layer)
 }
 END_TEST
 
+/* The error of a quantizer whose levels have a shift is that against Q(w), not against t alpha. */
+START_TEST(shifted_levels)
+{
+    layer l;
+    layer_make(&l, 4, 64, 64);
+    float shifts[] = {0.25f, -0.5f, 0, 0.125f};
+    for (int64_t i = 0; i < 4 * 64; i++) {
+        l.t[i] = (int8_t)(i % 3 - 1);
+        l.scales[i / 64] = 0.5f;
+        l.w[i] = 0.5f * (float)l.t[i] + shifts[i / 64];
+    }
+    sol_layer_view v = {.w = l.w,
+                        .rows = 4,
+                        .cols = 64,
+                        .ternary = l.t,
+                        .scales = l.scales,
+                        .shifts = shifts,
+                        .n_scales = 4,
+                        .w_range = 2};
+    sol_measure_weights(NULL, &v, l.state, false, l.work, l.m, &l.h);
+    ck_assert_double_eq(l.m[SOL_M_nmse], 0);
+    v.shifts = NULL;
+    sol_measure_weights(NULL, &v, l.state, false, l.work, l.m, &l.h);
+    ck_assert_double_gt(l.m[SOL_M_nmse], 0.1);
+    layer_free(&l);
+}
+END_TEST
+
 /* Every measure again, one weight at a time, from the formulas of the header. */
 static void naive_measures(const layer *l, sol_block_layout layout, const int8_t *before, double *m)
 {
@@ -428,6 +456,7 @@ END_TEST
 SOL_TEST_MAIN("study measures", tcase_add_test(tc, effective_rank_closed_forms);
               tcase_add_test(tc, effective_rank_undefined);
               tcase_add_test(tc, singular_values_match_jacobi); tcase_add_test(tc, row_samples);
-              tcase_add_test(tc, gaussian_layer); tcase_add_test(tc, matches_naive);
-              tcase_add_test(tc, two_spikes); tcase_add_test(tc, edges);
-              tcase_add_test(tc, threads_change_nothing); tcase_add_test(tc, pairs_of_records))
+              tcase_add_test(tc, gaussian_layer); tcase_add_test(tc, shifted_levels);
+              tcase_add_test(tc, matches_naive); tcase_add_test(tc, two_spikes);
+              tcase_add_test(tc, edges); tcase_add_test(tc, threads_change_nothing);
+              tcase_add_test(tc, pairs_of_records))

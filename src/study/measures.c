@@ -77,10 +77,11 @@ static inline bool near_pow2(float w)
     return w != 0 && (mantissa == 0 || mantissa == 127);
 }
 
-static inline void add_weight(tile_sums *s, const sol_layer_view *v, float w, int t, double alpha)
+static inline void add_weight(tile_sums *s, const sol_layer_view *v, float w, int t, double alpha,
+                              double shift)
 {
     double x = alpha > 0 ? (double)w / alpha : 0, ax = fabs(x), x2 = x * x,
-           e = (double)w - t * alpha;
+           e = (double)w - (t * alpha + shift);
     s->x[0] += x;
     s->x[1] += x2;
     s->x[2] += x2 * x;
@@ -123,7 +124,8 @@ static void measure_block(tile_sums *s, const weights_args *a, int64_t row, int6
         float w = v->w[i];
         int t = (v->ternary[i] > 0) - (v->ternary[i] < 0);
         double alpha = v->scales[i / a->per_scale], aw = fabs((double)w);
-        add_weight(s, v, w, t, alpha);
+        double shift = v->shifts ? (double)v->shifts[i / a->per_scale] : 0;
+        add_weight(s, v, w, t, alpha, shift);
         now |= (unsigned)(t + 1) << 2 * p;
         if (t == 0) {
             s->lane_zeros[p]++;
@@ -264,6 +266,8 @@ sol_status sol_measure_scratch_create(sol_measure_scratch *s, int64_t largest, s
     sol_status st = sol_alloc_array((void **)&s->ternary, (size_t)largest, 1, err);
     if (st == SOL_OK)
         st = sol_alloc_array((void **)&s->scales, (size_t)largest / 4 + 1, sizeof *s->scales, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&s->shifts, (size_t)largest / 4 + 1, sizeof *s->shifts, err);
     if (st == SOL_OK) st = sol_alloc_array(&s->work, sol_measure_work(), 1, err);
     if (st != SOL_OK) sol_measure_scratch_free(s);
     return st;
@@ -273,6 +277,7 @@ void sol_measure_scratch_free(sol_measure_scratch *s)
 {
     sol_free(s->ternary);
     sol_free(s->scales);
+    sol_free(s->shifts);
     sol_free(s->work);
     *s = (sol_measure_scratch){0};
 }
@@ -286,11 +291,13 @@ void sol_measure_layer(const sol_ctx *ctx, const sol_quant_spec *spec, const sol
                         .cols = x->cols,
                         .ternary = scratch->ternary,
                         .scales = scratch->scales,
+                        .shifts = spec->method->shifted ? scratch->shifts : NULL,
                         .n_scales = sol_quant_scale_count(spec, x->rows, x->cols),
                         .layout = spec->layout,
                         .w_range = w_range};
-    sol_quant_take_apart(
-        ctx, spec, x, &(sol_quant_parts){.ternary = scratch->ternary, .scales = scratch->scales});
+    sol_quant_parts parts = {
+        .ternary = scratch->ternary, .scales = scratch->scales, .shifts = scratch->shifts};
+    sol_quant_take_apart(ctx, spec, x, &parts);
     sol_measure_weights(ctx->pool, &v, state, has_previous, scratch->work, m, h);
 }
 

@@ -56,6 +56,7 @@ typedef struct sol_layer_view {
     const int8_t *ternary; /* [rows, cols] */
     const float *scales;   /* [n_scales], each for rows * cols / n_scales weights in row-major
                             * order */
+    const float *shifts;   /* [n_scales] beside them; NULL: all 0 */
     int64_t n_scales;
     sol_block_layout layout;
     float w_range; /* of the histogram of w; > 0 */
@@ -74,9 +75,9 @@ size_t sol_measure_work(void); /* bytes */
 
 /* The workspace of sol_measure_layer, for layers of up to `largest` weights. */
 typedef struct sol_measure_scratch {
-    int8_t *ternary; /* [rows * cols] of the largest layer; owned */
-    float *scales;   /* [rows * cols / 4] of the largest layer, at least 1; owned */
-    void *work;      /* owned */
+    int8_t *ternary;        /* [rows * cols] of the largest layer; owned */
+    float *scales, *shifts; /* [rows * cols / 4] of the largest layer, at least 1; owned */
+    void *work;             /* owned */
 } sol_measure_scratch;
 sol_status sol_measure_scratch_create(sol_measure_scratch *s, int64_t largest, sol_err *err);
 void sol_measure_scratch_free(sol_measure_scratch *s);

@@ -165,7 +165,7 @@ sol_status sol_study_plan(const sol_model *m, const sol_study_opts *o, int threa
     if (st == SOL_OK)
         sol_plan_add(plan, "study",
                      z.state + z.dx + z.product + (size_t)threads * (z.rank + z.gather) +
-                         (size_t)z.largest * 2 +
+                         (size_t)z.largest * 3 +
                          (m->dtype == SOL_F32 ? 0 : (size_t)z.largest * sizeof(float)));
     sol_free(chosen);
     return st;

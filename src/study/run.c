@@ -207,6 +207,7 @@ sol_status sol_study_run_static(sol_study_run *run, const sol_ctx *ctx, const so
     if (st == SOL_OK) st = allocate(run, err);
     if (st == SOL_OK) st = sol_measure_scratch_create(&scratch, largest, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&states, (size_t)largest, 1, err);
+    if (st == SOL_OK) run->loss[0] = NAN;
     if (st == SOL_OK)
         for (int i = 0; i < run->n_layers; i++)
             measure_static(run, ctx, model, &view, &scratch, states, i);
