@@ -114,6 +114,7 @@ typedef enum {
     WHEN_ABSENT, /* only null, as if it were not there */
     WHEN_OFF,    /* false, 0, "", [], {}, and lists of these */
     WHEN_ONE,    /* 1, and lists of it */
+    WHEN_TRUE,
 } neutral;
 
 static const struct meaning {
@@ -141,6 +142,7 @@ static const struct meaning {
      "every layer must attend to the whole text: full_attention"},
     {"attention_chunk_size", WHEN_OFF, {0}, "every layer must attend to the whole text"},
     {"use_bidirectional_attention", WHEN_OFF, {0}, "only causal attention is computed"},
+    {"is_causal", WHEN_TRUE, {0}, "only causal attention is computed"},
     {"is_encoder_decoder", WHEN_OFF, {0}, "only decoders are computed"},
     {"add_cross_attention", WHEN_OFF, {0}, "only decoders without cross-attention are computed"},
     {"*_experts", WHEN_OFF, {0}, "mixtures of experts are not computed"},
@@ -208,6 +210,7 @@ static bool is_neutral(const struct meaning *m, const json_t *v)
     const char *text = json_string_value(v);
     if (!v || json_is_null(v) || (m->neutral == WHEN_OFF && is_off(v))) return true;
     if (m->neutral == WHEN_ONE && json_is_number(v)) return json_number_value(v) == 1;
+    if (m->neutral == WHEN_TRUE) return json_is_true(v);
     if (text)
         for (int i = 0; i < 2; i++)
             if (m->words[i] && strcmp(text, m->words[i]) == 0) return true;
