@@ -2,49 +2,12 @@
  * a function for each level. What is not to be evaluated (the other side of `or`, a branch of
  * a condition) is read all the same, with skip above 0. */
 #include <ctype.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "text/jinja_impl.h"
 
 enum { MAX_DEPTH = 60 };
-
-json_t *sol_jinja_fail(sol_jinja_state *j, sol_status st, const char *fmt, ...)
-{
-    char text[256];
-    va_list args;
-    j->at = j->end;
-    if (j->status != SOL_OK) return json_null();
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    for (char *c = text; *c; c++) *c = (unsigned char)*c < ' ' ? ' ' : *c;
-    j->status = sol_fail(j->err, st, "line %d: %s", j->line, text);
-    return json_null();
-}
-
-json_t *sol_jinja_take(sol_jinja_state *j, json_t *v)
-{
-    return v ? v : sol_jinja_fail(j, SOL_ERR_NOMEM, "out of memory");
-}
-
-void sol_jinja_spend(sol_jinja_state *j, size_t n)
-{
-    j->left -= (int64_t)n;
-    if (j->left < 0) sol_jinja_fail(j, SOL_ERR_RANGE, "it does not come to an end");
-}
-
-void sol_jinja_hold(sol_jinja_state *j, json_t *v)
-{
-    if (json_is_array(v) || json_is_object(v)) json_array_append(j->inner, v);
-}
-
-static bool idle(const sol_jinja_state *j)
-{
-    return j->skip > 0 || j->status != SOL_OK;
-}
 
 /* ---- reading ---- */
 
@@ -149,95 +112,6 @@ static void become(json_t **v, json_t *other)
     *v = other;
 }
 
-bool sol_jinja_truth(const sol_jinja_state *j, const json_t *v)
-{
-    if (v == j->undefined) return false;
-    if (json_is_string(v)) return json_string_length(v) > 0;
-    if (json_is_integer(v)) return json_integer_value(v) != 0;
-    if (json_is_array(v)) return json_array_size(v) > 0;
-    if (json_is_object(v)) return json_object_size(v) > 0;
-    return json_is_true(v) || json_is_real(v);
-}
-
-static bool is_whole(const json_t *v)
-{
-    return json_is_integer(v) || json_is_boolean(v);
-}
-
-static json_int_t whole(const json_t *v)
-{
-    return json_is_integer(v) ? json_integer_value(v) : json_is_true(v);
-}
-
-static bool equal(sol_jinja_state *j, const json_t *a, const json_t *b, int depth);
-
-static bool equal_arrays(sol_jinja_state *j, const json_t *a, const json_t *b, int depth)
-{
-    size_t n = json_array_size(a);
-    if (n != json_array_size(b)) return false;
-    for (size_t i = 0; i < n; i++)
-        if (!equal(j, json_array_get(a, i), json_array_get(b, i), depth)) return false;
-    return true;
-}
-
-static bool equal_objects(sol_jinja_state *j, const json_t *a, const json_t *b, int depth)
-{
-    const char *key;
-    json_t *v;
-    if (json_object_size(a) != json_object_size(b)) return false;
-    json_object_foreach((json_t *)a, key, v)
-    {
-        const json_t *other = json_object_get(b, key);
-        if (!other || !equal(j, v, other, depth)) return false;
-    }
-    return true;
-}
-
-static bool equal(sol_jinja_state *j, const json_t *a, const json_t *b, int depth)
-{
-    if (a == b) return true;
-    if (is_whole(a) && is_whole(b)) return whole(a) == whole(b);
-    sol_jinja_spend(j, 1);
-    if (depth == SOL_JINJA_NESTING)
-        sol_jinja_fail(j, SOL_ERR_RANGE, "values nested too deeply are compared");
-    if (j->status != SOL_OK) return false;
-    if (json_is_array(a) && json_is_array(b)) return equal_arrays(j, a, b, depth + 1);
-    if (json_is_object(a) && json_is_object(b)) return equal_objects(j, a, b, depth + 1);
-    return json_equal(a, b);
-}
-
-bool sol_jinja_equal(sol_jinja_state *j, const json_t *a, const json_t *b)
-{
-    return equal(j, a, b, 0);
-}
-
-void sol_jinja_write(sol_jinja_state *j, sol_text *out, const char *text, size_t n)
-{
-    if (j->status != SOL_OK) return;
-    if (n > SOL_JINJA_BYTES || out->n + n > SOL_JINJA_BYTES)
-        sol_jinja_fail(j, SOL_ERR_RANGE, "more than 16 MB are written");
-    else
-        j->status = sol_text_add_bytes(out, j->err, text, n);
-}
-
-void sol_jinja_print(sol_jinja_state *j, const json_t *v, sol_text *out)
-{
-    char number[32];
-    const char *text = number;
-    if (idle(j) || v == j->undefined) return;
-    if (json_is_string(v))
-        text = json_string_value(v);
-    else if (json_is_integer(v))
-        snprintf(number, sizeof number, "%lld", (long long)json_integer_value(v));
-    else if (json_is_boolean(v))
-        text = json_is_true(v) ? "True" : "False";
-    else if (json_is_null(v))
-        text = "None";
-    else
-        sol_jinja_fail(j, SOL_ERR_UNSUPPORTED, "a list or a number with a point is printed");
-    if (j->status == SOL_OK) sol_jinja_write(j, out, text, strlen(text));
-}
-
 static json_t *joined(sol_jinja_state *j, const json_t *a, const json_t *b)
 {
     sol_text t = {0};
@@ -258,7 +132,7 @@ static json_t *read_again(sol_jinja_state *j, json_t *v)
 
 json_t *sol_jinja_attr(sol_jinja_state *j, const json_t *v, const char *name)
 {
-    if (idle(j)) return json_null();
+    if (sol_jinja_idle(j)) return json_null();
     if (v == j->undefined)
         return sol_jinja_fail(j, SOL_ERR_FORMAT, "'%s' of an undefined value", name);
     json_t *found = json_object_get(v, name);
@@ -324,7 +198,7 @@ static json_t *call_name(sol_jinja_state *j, const char *name)
     json_t *v = json_null();
     read_arguments(j, &a);
     const json_t *macro = json_object_get(j->macros, name);
-    if (!idle(j))
+    if (!sol_jinja_idle(j))
         v = macro ? j->call(j, (size_t)json_integer_value(macro), a.at, a.n, a.named)
                   : sol_jinja_function(j, name, a.at, a.n, a.named);
     free_arguments(&a);
@@ -336,9 +210,9 @@ static json_t *call_method(sol_jinja_state *j, const char *name, json_t *v)
     arguments a;
     json_t *result = json_null();
     read_arguments(j, &a);
-    if (!idle(j) && json_object_size(a.named) > 0)
+    if (!sol_jinja_idle(j) && json_object_size(a.named) > 0)
         sol_jinja_fail(j, SOL_ERR_UNSUPPORTED, "named arguments of the method '%s'", name);
-    if (!idle(j)) result = sol_jinja_method(j, name, v, a.at, a.n);
+    if (!sol_jinja_idle(j)) result = sol_jinja_method(j, name, v, a.at, a.n);
     free_arguments(&a);
     return result;
 }
@@ -420,10 +294,10 @@ static json_t *read_dict(sol_jinja_state *j)
         json_t *key = sol_jinja_expr(j);
         expect(j, ":");
         json_t *value = sol_jinja_expr(j);
-        if (!idle(j) && !json_is_string(key))
+        if (!sol_jinja_idle(j) && !json_is_string(key))
             sol_jinja_fail(j, SOL_ERR_UNSUPPORTED, "a key that is not a string");
         sol_jinja_hold(j, value);
-        if (idle(j))
+        if (sol_jinja_idle(j))
             json_decref(value);
         else
             json_object_set_new(dict, json_string_value(key), value);
@@ -446,7 +320,7 @@ static json_t *read_word(sol_jinja_state *j)
         return sol_jinja_fail(j, SOL_ERR_FORMAT, "an expression ends early");
     }
     if (sol_jinja_sign(j, "(")) return call_name(j, name);
-    return idle(j) ? json_null() : lookup(j, name);
+    return sol_jinja_idle(j) ? json_null() : lookup(j, name);
 }
 
 static json_t *read_primary(sol_jinja_state *j)
@@ -475,7 +349,7 @@ static json_t *read_primary(sol_jinja_state *j)
 static json_t *slice(sol_jinja_state *j, json_t *v, json_t *from, json_t *to, json_t *step)
 {
     json_t *args[] = {from, to, step};
-    if (idle(j)) return json_null();
+    if (sol_jinja_idle(j)) return json_null();
     return sol_jinja_method(j, "[]", v, args, 3);
 }
 
@@ -492,7 +366,7 @@ static json_t *read_subscript(sol_jinja_state *j, json_t *v)
         if (more && n + 1 < 3) continue;
     }
     expect(j, "]");
-    if (idle(j))
+    if (sol_jinja_idle(j))
         result = json_null();
     else if (n > 1)
         result = slice(j, v, part[0], part[1], part[2]);
@@ -532,7 +406,7 @@ static json_t *apply_filter(sol_jinja_state *j, json_t *v)
     json_t *result = json_null();
     if (!sol_jinja_name(j, name)) sol_jinja_fail(j, SOL_ERR_FORMAT, "expected a filter behind |");
     if (sol_jinja_sign(j, "(")) read_arguments(j, &a);
-    if (!idle(j)) result = sol_jinja_filter(j, name, v, a.at, a.n, a.named);
+    if (!sol_jinja_idle(j)) result = sol_jinja_filter(j, name, v, a.at, a.n, a.named);
     free_arguments(&a);
     return result;
 }
@@ -547,7 +421,7 @@ static json_t *apply_test(sol_jinja_state *j, const json_t *v)
     for (size_t i = 0; i < sizeof with_argument / sizeof *with_argument; i++)
         if (!arg && j->status == SOL_OK && strcmp(name, with_argument[i]) == 0)
             arg = read_unary(j, false);
-    if (!idle(j)) result = sol_jinja_test(j, name, v, arg) != negated;
+    if (!sol_jinja_idle(j)) result = sol_jinja_test(j, name, v, arg) != negated;
     json_decref(arg);
     return json_boolean(result);
 }
@@ -556,9 +430,10 @@ static json_t *apply_test(sol_jinja_state *j, const json_t *v)
 
 static json_t *negated(sol_jinja_state *j, json_t *v)
 {
-    if (!idle(j) && !json_is_integer(v))
+    if (!sol_jinja_idle(j) && !json_is_integer(v))
         sol_jinja_fail(j, SOL_ERR_UNSUPPORTED, "- before something other than a whole number");
-    return idle(j) ? json_null() : sol_jinja_take(j, json_integer(-json_integer_value(v)));
+    return sol_jinja_idle(j) ? json_null()
+                             : sol_jinja_take(j, json_integer(-json_integer_value(v)));
 }
 
 static json_t *read_unary(sol_jinja_state *j, bool filters)
@@ -592,7 +467,7 @@ static json_int_t floor_div(json_int_t a, json_int_t b)
 
 static json_t *calculate(sol_jinja_state *j, char op, const json_t *a, const json_t *b)
 {
-    if (idle(j)) return json_null();
+    if (sol_jinja_idle(j)) return json_null();
     if (op == '+' && json_is_string(a) && json_is_string(b)) return joined(j, a, b);
     if (op == '+' && json_is_array(a) && json_is_array(b)) {
         json_t *list = sol_jinja_take(j, json_copy((json_t *)a));
@@ -600,9 +475,9 @@ static json_t *calculate(sol_jinja_state *j, char op, const json_t *a, const jso
         sol_jinja_spend(j, json_array_size(list));
         return list;
     }
-    if (!is_whole(a) || !is_whole(b))
+    if (!sol_jinja_is_whole(a) || !sol_jinja_is_whole(b))
         return sol_jinja_fail(j, SOL_ERR_UNSUPPORTED, "%c between such values", op);
-    json_int_t x = whole(a), y = whole(b), limit = (json_int_t)1 << 31, v = 0;
+    json_int_t x = sol_jinja_whole(a), y = sol_jinja_whole(b), limit = (json_int_t)1 << 31, v = 0;
     if ((op == '/' || op == '%') && y == 0)
         return sol_jinja_fail(j, SOL_ERR_FORMAT, "a division by 0");
     if (x < -limit || x > limit || y < -limit || y > limit)
@@ -677,7 +552,9 @@ static bool contains(sol_jinja_state *j, const json_t *all, const json_t *v)
 /* -1, 0, 1 */
 static int order(sol_jinja_state *j, const json_t *a, const json_t *b)
 {
-    if (is_whole(a) && is_whole(b)) return (whole(a) > whole(b)) - (whole(a) < whole(b));
+    if (sol_jinja_is_whole(a) && sol_jinja_is_whole(b))
+        return (sol_jinja_whole(a) > sol_jinja_whole(b)) -
+               (sol_jinja_whole(a) < sol_jinja_whole(b));
     if (!json_is_string(a) || !json_is_string(b)) {
         sol_jinja_fail(j, SOL_ERR_UNSUPPORTED, "the order of such values");
         return 0;
@@ -734,7 +611,7 @@ static json_t *read_compare(sol_jinja_state *j)
         j->skip += !all;
         json_t *right = read_sum(j);
         j->skip -= !all;
-        all = all && !idle(j) && holds(j, r, v, right);
+        all = all && !sol_jinja_idle(j) && holds(j, r, v, right);
         become(&v, right);
     }
     json_decref(v);
@@ -795,7 +672,8 @@ json_t *sol_jinja_expr(sol_jinja_state *j)
         v = sol_jinja_expr_no_if(j);
         j->at = j->status == SOL_OK ? behind : j->end;
     }
-    if (!sol_jinja_word(j, "else")) return truth || idle(j) ? v : json_incref(j->undefined);
+    if (!sol_jinja_word(j, "else"))
+        return truth || sol_jinja_idle(j) ? v : json_incref(j->undefined);
     j->skip += truth;
     other = sol_jinja_expr(j);
     j->skip -= truth;

@@ -1,7 +1,7 @@
 /* A template and a run of it: jinja_cut.c cuts it into pieces, jinja.c runs them, jinja_expr.c
- * evaluates expressions, jinja_value.c has what can be done with values. A value is a tree of
- * jansson, owned by who got it and never NULL: after a failure, which `status` keeps, values are
- * null and nothing is evaluated any more. */
+ * evaluates expressions, jinja_value.c has what can be done with values, jinja_state.c what all of
+ * them need. A value is a tree of jansson, owned by who got it and never NULL: after a failure,
+ * which `status` keeps, values are null and nothing is evaluated any more. */
 #ifndef SOLERA_TEXT_JINJA_IMPL_H
 #define SOLERA_TEXT_JINJA_IMPL_H
 
@@ -68,6 +68,22 @@ struct sol_jinja_state {
     /* Calls the macro whose piece has this index. */
     json_t *(*call)(sol_jinja_state *j, size_t macro, json_t **args, int n, json_t *named);
 };
+
+/* Is nothing evaluated, because it is skipped or something failed? */
+static inline bool sol_jinja_idle(const sol_jinja_state *j)
+{
+    return j->skip > 0 || j->status != SOL_OK;
+}
+
+/* Whole numbers, of which true is 1. */
+static inline bool sol_jinja_is_whole(const json_t *v)
+{
+    return json_is_integer(v) || json_is_boolean(v);
+}
+static inline json_int_t sol_jinja_whole(const json_t *v)
+{
+    return json_is_integer(v) ? json_integer_value(v) : json_is_true(v);
+}
 
 /* Keeps a failure, with its line; returns a null. */
 json_t *sol_jinja_fail(sol_jinja_state *j, sol_status st, const char *fmt, ...)
