@@ -14,6 +14,7 @@
 #include "base/enums.h"
 #include "base/json.h"
 #include "base/num.h"
+#include "base/textio.h"
 
 START_TEST(half_round_trip)
 {
@@ -272,6 +273,32 @@ START_TEST(a_lock_is_waited_for)
 END_TEST
 
 /* Exit code 2 is for what the user can mend in a path, 1 for what the system lacks. */
+/* What is cut off while it is read is no shorter text. */
+START_TEST(a_file_that_shrinks)
+{
+    enum { BYTES = 1 << 20, LEFT = 600000 };
+    static char text[BYTES];
+    char dir[64], path[96];
+    sol_reader *r;
+    sol_status st = SOL_OK;
+    size_t n = 1, all = 0;
+    sol_test_dir_make(dir);
+    snprintf(path, sizeof path, "%s/text", dir);
+    memset(text, 'a', BYTES);
+    ck_ok(sol_file_write(path, text, BYTES, err));
+    ck_ok(sol_reader_open(&r, path, err));
+    ck_ok(sol_reader_read(r, text, 10, &n, err));
+    ck_assert_int_eq(truncate(path, LEFT), 0);
+    sol_err e = {0};
+    for (all = n; st == SOL_OK && n > 0; all += n) st = sol_reader_read(r, text, BYTES, &n, &e);
+    ck_assert_int_eq(st, SOL_ERR_IO);
+    ck_assert_uint_eq(all, LEFT);
+    ck_assert_ptr_nonnull(strstr(e.text, "became shorter while it was read: 600000 of 1048576"));
+    sol_reader_close(&r);
+    sol_test_dir_remove(dir);
+}
+END_TEST
+
 START_TEST(causes_of_the_system)
 {
     static const struct {
@@ -491,4 +518,5 @@ SOL_TEST_MAIN(
     tcase_add_test(tc, worker_does_one_thing_at_a_time); tcase_add_test(tc, replace_is_atomic);
     tcase_add_test(tc, replacement_is_locked); tcase_add_test(tc, a_lock_is_waited_for);
     tcase_add_test(tc, replacement_keeps_permissions); tcase_add_test(tc, causes_of_the_system);
-    tcase_add_test(tc, errors_are_one_line_of_text); tcase_add_test(tc, status_names_and_nearest))
+    tcase_add_test(tc, a_file_that_shrinks); tcase_add_test(tc, errors_are_one_line_of_text);
+    tcase_add_test(tc, status_names_and_nearest))

@@ -20,6 +20,7 @@ struct sol_reader {
     uint8_t *in; /* [at, n) is not taken yet */
     size_t at, n;
     uint64_t loaded; /* bytes of the file that went into `in` or, where it is not gzip, past it */
+    uint64_t size;   /* of a regular file as it was opened; 0: of another one */
     bool begun, gzip, eof;
     z_stream z;
     bool z_made, in_member; /* in_member: the running gzip member has not ended */
@@ -31,7 +32,10 @@ static sol_status open_file(sol_reader *r, const char *path, sol_err *err)
     SOL_TRY(sol_copy_string(&r->path, path, strlen(path), err));
     SOL_TRY(sol_alloc_array((void **)&r->in, IN_BUFFER, 1, err));
     r->fd = open(path, O_RDONLY | O_CLOEXEC);
-    return r->fd < 0 ? sol_fail_errno(err, path, "cannot open") : SOL_OK;
+    if (r->fd < 0) return sol_fail_errno(err, path, "cannot open");
+    struct stat s;
+    if (fstat(r->fd, &s) == 0 && S_ISREG(s.st_mode)) r->size = (uint64_t)s.st_size;
+    return SOL_OK;
 }
 
 sol_status sol_reader_open(sol_reader **out, const char *path, sol_err *err)
@@ -72,7 +76,9 @@ static sol_status load(sol_reader *r, void *buf, size_t size, size_t *n, sol_err
     *n = (size_t)got;
     r->loaded += *n;
     r->eof = got == 0;
-    return SOL_OK;
+    if (!r->eof || r->loaded >= r->size) return SOL_OK;
+    return sol_fail(err, SOL_ERR_IO, "%s: became shorter while it was read: %llu of %llu bytes",
+                    r->path, (unsigned long long)r->loaded, (unsigned long long)r->size);
 }
 
 /* Fills the buffer to at least `want` bytes; there are fewer only at the end of the file. */

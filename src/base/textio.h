@@ -24,7 +24,8 @@ typedef struct sol_reader sol_reader;
 sol_status sol_reader_open(sol_reader **r, const char *path, sol_err *err);
 void sol_reader_close(sol_reader **r);
 /* Up to `size` bytes; *n = 0 only at the end. A gzip file that ends early, fails its checksum, or
- * goes on with something that is no gzip (the text says with how much) is SOL_ERR_FORMAT. */
+ * goes on with something that is no gzip (the text says with how much) is SOL_ERR_FORMAT; a file
+ * that becomes shorter while it is read is SOL_ERR_IO. */
 sol_status sol_reader_read(sol_reader *r, void *buf, size_t size, size_t *n, sol_err *err);
 /* Bytes of the file (compressed ones, where it is) that were consumed so far. */
 uint64_t sol_reader_position(const sol_reader *r);
