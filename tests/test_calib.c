@@ -255,6 +255,14 @@ static const variant variants[] = {
     {"nm", SOL_PER_GROUP, 96, SOL_LAYOUT_CONTIGUOUS, 2, 3},
     {"twn", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0},
     {"binary", SOL_PER_GROUP, 64, SOL_LAYOUT_CONTIGUOUS, 0, 0},
+    {"sherry", SOL_PER_TENSOR, 0, SOL_LAYOUT_STRIDE16, 0, 0},
+    {"nm", SOL_PER_TENSOR, 0, SOL_LAYOUT_CONTIGUOUS, 2, 4},
+    {"twn", SOL_PER_TENSOR, 0, SOL_LAYOUT_CONTIGUOUS, 0, 0},
+    {"twn", SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, 0, 0},
+    {"binary", SOL_PER_TENSOR, 0, SOL_LAYOUT_CONTIGUOUS, 0, 0},
+    {"binary", SOL_PER_CHANNEL, 0, SOL_LAYOUT_STRIDE16, 0, 0},
+    {"nm", SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, 5, 8},
+    {"nm", SOL_PER_GROUP, 24, SOL_LAYOUT_CONTIGUOUS, 1, 2},
 };
 enum { N_VARIANTS = sizeof variants / sizeof *variants };
 
