@@ -46,7 +46,9 @@
  *
  * Threads. An object is used by one thread at a time; parallel work runs on the pool of its
  * context. The number of threads never changes a result. The library never prints and never exits.
- */
+ *
+ * Surroundings. A little-endian machine, since files hold arrays as they lie in memory; LC_NUMERIC
+ * "C", as a program has it that does not call setlocale, since numbers are written with a point. */
 #ifndef SOLERA_H
 #define SOLERA_H
 

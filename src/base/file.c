@@ -15,6 +15,9 @@
 #include "base/crc.h"
 #include "base/mem.h"
 
+/* Arrays go into files, and come from them, as they lie in memory. */
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "every file here is little-endian");
+
 static sol_status status_of(int e)
 {
     switch (e) {

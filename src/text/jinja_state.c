@@ -75,7 +75,8 @@ static bool equal_objects(sol_jinja_state *j, const json_t *a, const json_t *b, 
 static bool equal(sol_jinja_state *j, const json_t *a, const json_t *b, int depth)
 {
     if (a == b) return true;
-    if (sol_jinja_is_whole(a) && sol_jinja_is_whole(b)) return sol_jinja_whole(a) == sol_jinja_whole(b);
+    if (sol_jinja_is_whole(a) && sol_jinja_is_whole(b))
+        return sol_jinja_whole(a) == sol_jinja_whole(b);
     sol_jinja_spend(j, 1);
     if (depth == SOL_JINJA_NESTING)
         sol_jinja_fail(j, SOL_ERR_RANGE, "values nested too deeply are compared");
