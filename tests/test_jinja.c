@@ -56,8 +56,21 @@ START_TEST(as_transformers_renders_them)
 }
 END_TEST
 
+/* A loop that is short, around an expression that is long. */
+static char long_expression[60000];
+
+static void make_long_expression(void)
+{
+    static const char head[] = "{% for i in range(300000) %}{{ '", tail[] = "' }}{% endfor %}";
+    memset(long_expression, ' ', sizeof long_expression);
+    memcpy(long_expression, head, sizeof head - 1);
+    memcpy(long_expression + sizeof head - 1, "' if false", 10);
+    memcpy(long_expression + sizeof long_expression - sizeof tail, tail + 1, sizeof tail - 1);
+}
+
 START_TEST(what_is_refused)
 {
+    make_long_expression();
     static const struct {
         const char *jinja;
         sol_status st;
@@ -95,6 +108,7 @@ START_TEST(what_is_refused)
         {"{% set ns = namespace(a=1) %}{% for i in range(200) %}{% set ns.a = [ns.a] %}"
          "{% endfor %}{{ ns.a | tojson }}",
          SOL_ERR_RANGE, "tojson of values nested too deeply"},
+        {long_expression, SOL_ERR_RANGE, "does not come to an end"},
         {"{% for i in range(2000) %}{% set a = namespace() %}{% endfor %}", SOL_ERR_RANGE,
          "more than 1000 namespaces"},
         {"{% for m in messages %}{% set m.role = 'other' %}{% endfor %}", SOL_ERR_FORMAT,

@@ -15,6 +15,7 @@ void sol_jinja_read(sol_jinja_state *j, const char *at, const char *end)
 {
     j->at = at;
     j->end = end;
+    sol_jinja_spend(j, (size_t)(end - at) >> 8);
 }
 
 static bool is_name(char c)
