@@ -332,7 +332,10 @@ static void free_state(sol_jinja_state *j)
     size_t i;
     json_t *space;
     json_decref(j->scopes);
-    json_array_foreach(j->spaces, i, space) json_object_clear(space);
+    json_array_foreach(j->spaces, i, space)
+    {
+        json_object_clear(space);
+    }
     for (size_t n = json_array_size(j->inner); n > 0; n--) json_array_remove(j->inner, n - 1);
     json_decref(j->inner);
     json_decref(j->spaces);

@@ -546,7 +546,10 @@ static bool contains(sol_jinja_state *j, const json_t *all, const json_t *v)
     }
     size_t i;
     json_t *item;
-    json_array_foreach(all, i, item) if (sol_jinja_equal(j, item, v)) return true;
+    json_array_foreach(all, i, item)
+    {
+        if (sol_jinja_equal(j, item, v)) return true;
+    }
     return false;
 }
 

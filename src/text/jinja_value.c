@@ -221,7 +221,9 @@ static json_t *items_of(sol_jinja_state *j, json_t *v)
     const char *key;
     if (v == j->undefined) return list;
     json_object_foreach(v, key, value)
+    {
         json_array_append_new(list, sol_jinja_take(j, json_pack("[s,O]", key, value)));
+    }
     return list;
 }
 
@@ -267,7 +269,10 @@ static json_t *object_method(sol_jinja_state *j, const char *name, json_t *v, js
     if ((!keys && strcmp(name, "values") != 0) || n > 0) return unsupported(j, "the method", name);
     pairs = items_of(j, v);
     list = sol_jinja_take(j, json_array());
-    json_array_foreach(pairs, i, pair) json_array_append(list, json_array_get(pair, keys ? 0 : 1));
+    json_array_foreach(pairs, i, pair)
+    {
+        json_array_append(list, json_array_get(pair, keys ? 0 : 1));
+    }
     json_decref(pairs);
     return list;
 }
@@ -308,7 +313,10 @@ bool sol_jinja_test(sol_jinja_state *j, const char *name, const json_t *v, const
     if (json_is_array(arg) && strcmp(name, "in") == 0) {
         size_t i;
         json_t *item;
-        json_array_foreach(arg, i, item) if (sol_jinja_equal(j, v, item)) return true;
+        json_array_foreach(arg, i, item)
+        {
+            if (sol_jinja_equal(j, v, item)) return true;
+        }
         return false;
     }
     unsupported(j, "the test", name);
@@ -342,7 +350,9 @@ static json_t *attributes(sol_jinja_state *j, const json_t *v, const json_t *nam
     json_t *list = list_for(j, json_array_size(v)), *item;
     size_t i;
     json_array_foreach(v, i, item)
+    {
         json_array_append_new(list, sol_jinja_attr(j, item, json_string_value(name)));
+    }
     return list;
 }
 
@@ -376,8 +386,14 @@ static bool is_shallow(sol_jinja_state *j, json_t *v, int depth)
     if (!json_is_array(v) && !json_is_object(v)) return true;
     sol_jinja_spend(j, 1);
     if (depth == 0 || j->status != SOL_OK) return false;
-    json_array_foreach(v, i, item) if (!is_shallow(j, item, depth - 1)) return false;
-    json_object_foreach(v, key, item) if (!is_shallow(j, item, depth - 1)) return false;
+    json_array_foreach(v, i, item)
+    {
+        if (!is_shallow(j, item, depth - 1)) return false;
+    }
+    json_object_foreach(v, key, item)
+    {
+        if (!is_shallow(j, item, depth - 1)) return false;
+    }
     return true;
 }
 
