@@ -272,7 +272,6 @@ START_TEST(a_lock_is_waited_for)
 }
 END_TEST
 
-/* Exit code 2 is for what the user can mend in a path, 1 for what the system lacks. */
 /* What is cut off while it is read is no shorter text. */
 START_TEST(a_file_that_shrinks)
 {
@@ -299,6 +298,7 @@ START_TEST(a_file_that_shrinks)
 }
 END_TEST
 
+/* Exit code 2 is for what the user can mend in a path, 1 for what the system lacks. */
 START_TEST(causes_of_the_system)
 {
     static const struct {
