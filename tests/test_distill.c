@@ -323,7 +323,6 @@ START_TEST(row_kernels)
 }
 END_TEST
 
-/* What is held in fewer bits comes back near, and its product is that of what comes back. */
 /* The formula of distill.h, head by head and pair by pair. */
 START_TEST(relations_of_heads)
 {
@@ -372,6 +371,7 @@ START_TEST(relations_of_heads)
 }
 END_TEST
 
+/* What is held in fewer bits comes back near, and its product is that of what comes back. */
 START_TEST(stored_matrices)
 {
     enum { ROWS = 300, COLS = 70, M = 3 };
