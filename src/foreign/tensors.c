@@ -2,12 +2,12 @@
  * container. */
 #include "foreign/tensors.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
 #include "foreign/gguf.h"
+#include "foreign/hf.h"
 #include "foreign/safetensors.h"
 #include "h5/h5.h"
 
@@ -33,7 +33,7 @@ static sol_status folder_tensors(const char *dir, sol_tensor_fn each, void *user
 {
     char path[SOL_PATH_MAX];
     sol_safetensors s;
-    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    SOL_TRY(sol_hf_path(path, dir, "model.safetensors", err));
     SOL_TRY(sol_safetensors_open(&s, path, err));
     for (size_t i = 0; i < s.n; i++) {
         const sol_st_tensor *t = &s.tensor[i];
