@@ -1,5 +1,5 @@
-/* All memory of the library: checked sizes, aligned blocks, the count of allocations, plans. Every
- * room allocates here and nowhere else. */
+/* The memory of the library: checked sizes, aligned blocks, the count of allocations, plans. Every
+ * room allocates here and nowhere else; the libraries below it have their own. */
 #include "base/mem.h"
 
 #ifdef __GLIBC__

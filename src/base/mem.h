@@ -7,8 +7,8 @@
  *     for (size_t i = 0; i < n; i++) w[i] = 1;
  *     sol_free(w);
  *
- * All memory of the library comes from here, so that a test can count allocations and make the n-th
- * one fail. */
+ * All memory that the library itself asks for comes from here, so that a test can count allocations
+ * and make the n-th one fail; HDF5, jansson, libyaml and zlib have their own. */
 #ifndef SOLERA_BASE_MEM_H
 #define SOLERA_BASE_MEM_H
 
