@@ -141,8 +141,15 @@ START_TEST(page_stands_alone)
     make_file(0.2);
     ck_ok(sol_study_run_read(&runs[0], path, "'a<b>&\"'$1`id` it's\\", err));
     ck_ok(sol_study_run_read(&runs[1], path, "second", err));
+    runs[0].curve.eval_digest = runs[1].curve.eval_digest = 1;
     ck_ok(sol_report_write(runs, 2, out, err));
     char *page = read_page("index.html");
+    ck_assert_ptr_null(strstr(page, "Not comparable"));
+    sol_free(page);
+    runs[1].curve.eval_digest = 2;
+    ck_ok(sol_report_write(runs, 2, out, err));
+    page = read_page("index.html");
+    ck_assert_ptr_nonnull(strstr(page, "<b>Not comparable:</b> these runs differ in data.eval"));
     ck_assert_ptr_null(strstr(page, "<script"));
     ck_assert_ptr_null(strstr(page, "a<b>"));
     ck_assert_ptr_nonnull(strstr(page, "a&lt;b&gt;&amp;&quot;"));

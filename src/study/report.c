@@ -185,6 +185,18 @@ static void add_quantizer(sol_text *t, const sol_study_head *head)
     sol_text_add(t, NULL, "</small></td>");
 }
 
+/* Do some of the runs differ in what they were measured on, or how? */
+static bool measured_apart(const report *p)
+{
+    uint64_t first = 0;
+    for (int r = 0; r < p->n; r++) {
+        uint64_t digest = p->runs[r].curve.eval_digest;
+        if (first && digest && digest != first) return true;
+        if (!first) first = digest;
+    }
+    return false;
+}
+
 static void add_runs(sol_text *t, const report *p)
 {
     bool over_time = !p->runs[0].is_static;
@@ -211,6 +223,12 @@ static void add_runs(sol_text *t, const report *p)
         sol_text_add(t, NULL, "</tr>\n");
     }
     sol_text_add(t, NULL, "</table></div>\n");
+    if (measured_apart(p))
+        sol_text_add(
+            t, NULL,
+            "<div class=\"box\"><p><b>Not comparable:</b> these runs differ in data.eval, or "
+            "in train.eval_windows or train.eval_form: so do their losses at lambda "
+            "0.</p></div>\n");
     if (sol_any_seeds(p->point, p->n_points))
         sol_text_add(
             t, NULL,
