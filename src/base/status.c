@@ -100,7 +100,7 @@ static int edit_distance(const char *a, const char *b)
 
 const char *sol_nearest_name(const char *word, const char *const *names, int n)
 {
-    int limit = (int)strlen(word) / 3 + 2, best = limit + 1;
+    int limit = ((int)strlen(word) + 2) / 3, best = limit + 1;
     const char *nearest = NULL;
     for (int i = 0; i < n; i++) {
         int d = edit_distance(word, names[i]);

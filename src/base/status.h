@@ -61,7 +61,7 @@ const char *sol_status_text(sol_status status);
 int sol_status_exit_code(sol_status status);
 
 /* The name with the least edit distance (Levenshtein) to `word`, the first of equals, for "did you
- * mean"; NULL when that is more than a third of its length plus 2. */
+ * mean"; NULL when that is more than a third of its length. */
 const char *sol_nearest_name(const char *word, const char *const *names, int n);
 
 #endif
