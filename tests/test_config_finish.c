@@ -46,6 +46,17 @@ START_TEST(what_spans_keys)
 }
 END_TEST
 
+START_TEST(a_job_fits_into_a_checkpoint)
+{
+    enum { LONG = 60000 };
+    static char yaml[LONG + 100];
+    int at = snprintf(yaml, sizeof yaml, "%sdistill: {teacher: ", HEAD);
+    memset(yaml + at, 'c', LONG);
+    snprintf(yaml + at + LONG, sizeof yaml - (size_t)(at + LONG), "}\n");
+    ck_fails(parse_and_finish(yaml, err), SOL_ERR_CONFIG, "job.yaml: the resolved job has 6");
+}
+END_TEST
+
 START_TEST(views_of_the_words)
 {
     sol_config *c;
@@ -84,4 +95,5 @@ START_TEST(views_of_the_words)
 END_TEST
 
 SOL_TEST_MAIN("config_finish", tcase_add_test(tc, what_spans_keys);
+              tcase_add_test(tc, a_job_fits_into_a_checkpoint);
               tcase_add_test(tc, views_of_the_words))

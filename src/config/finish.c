@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "config/keys.h"
 
 sol_status sol_config_fail(const sol_config *c, const char *key, sol_err *err, const char *fmt, ...)
@@ -250,6 +251,21 @@ static sol_status check_model_and_data(const sol_config *c, sol_err *err)
     return SOL_OK;
 }
 
+/* A checkpoint keeps the resolved job in an attribute, which holds less than 64 KiB. */
+static sol_status check_size(const sol_config *c, sol_err *err)
+{
+    enum { MAX_BYTES = 60000 };
+    char *yaml;
+    SOL_TRY(sol_config_write(c, &yaml, err));
+    size_t bytes = strlen(yaml);
+    sol_free(yaml);
+    return bytes <= MAX_BYTES
+               ? SOL_OK
+               : sol_fail(err, SOL_ERR_CONFIG,
+                          "%s: the resolved job has %zu bytes, a checkpoint keeps at most %d",
+                          c->n_files ? c->file[0] : "job", bytes, MAX_BYTES);
+}
+
 sol_status sol_config_finish(const sol_config *c, sol_err *err)
 {
     sol_quant_spec spec;
@@ -279,5 +295,5 @@ sol_status sol_config_finish(const sol_config *c, sol_err *err)
     if ((double)c->train.batch * (double)c->train.seq * (double)c->train.accumulate > 1e12)
         return sol_config_fail(c, "train.batch", err,
                                "batch x seq x accumulate is more than 1e12 tokens a step");
-    return SOL_OK;
+    return check_size(c, err);
 }
