@@ -60,7 +60,8 @@ sol_status sol_source_set_tokenizer(sol_source *s, const char *path, bool own, s
 }
 
 /* Where the chat template asks for a token that is another one for the tokenizer, it is set in the
- * template itself, so that every file that holds it says the same. */
+ * template itself, so that every file that holds it says the same. The line leaves no trace: where
+ * templates are run, a block takes the line end behind it. */
 static void add_variable(const sol_source *s, const char *name, const char *value, int32_t id,
                          sol_text *to, sol_err *err)
 {
@@ -68,10 +69,10 @@ static void add_variable(const sol_source *s, const char *name, const char *valu
     const char *own = sol_tokenizer_text(s->tokenizer, id, &n);
     if (!value || !strstr(s->chat_template, name)) return;
     if (strlen(value) == (own ? n : 0) && (!own || memcmp(own, value, n) == 0)) return;
-    sol_text_add(to, err, "{%%- set %s = '", name);
+    sol_text_add(to, err, "{%% set %s = '", name);
     for (; *value; value++)
         sol_text_add(to, err, *value == '\'' || *value == '\\' ? "\\%c" : "%c", *value);
-    sol_text_add(to, err, "' -%%}");
+    sol_text_add(to, err, "' %%}\n");
 }
 
 /* What the model says of chats and of generation goes with its tokenizer. */

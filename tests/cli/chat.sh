@@ -103,7 +103,8 @@ template() { # its text, and the message
     "$SOLERA" import "$dir/model" -o "$dir/other.h5" --force -q && "$SOLERA" generate "$dir/other.h5" --chat -p "$2" -n 1
 }
 echo '{"bos_token": "<think>", "eos_token": {"content": "<think>"}}' >"$dir/model/tokenizer_config.json"
-expect 0 "prompt 4 tokens" template "{{ bos_token }}{% for m in messages %}{{ m.content | upper }}{{ eos_token }}{% endfor %}" ab
+expect 0 "prompt 6 tokens" template "
+ {{ bos_token }}{% for m in messages %}{{ m.content | upper }}{{ eos_token }}{% endfor %}" ab
 expect 2 "the chat template: line 2: no system" template "
 {% for m in messages %}{% if m.role != 'assistant' %}{{ raise_exception('no system') }}{% endif %}{% endfor %}" ab
 expect 2 "the chat template: line 1: the filter 'wordwrap', or its arguments: --chat-format chatml|" \
