@@ -107,14 +107,16 @@ static const char smollm3[] =
     "{%- endfor %}\n"
     "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' + head }}{% endif %}\n";
 
-enum { MAX_MARKS = 3 };
+enum { MAX_MARKS = 4 };
 static const struct {
     const char *name, *jinja, *marks[MAX_MARKS]; /* the tokens that a vocabulary needs for it */
 } formats[] = {
     {"chatml", chatml, {"<|im_start|>", "<|im_end|>"}},
-    {"llama3", llama3, {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}},
+    {"llama3",
+     llama3,
+     {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|begin_of_text|>"}},
     {"qwen3", qwen3, {"<|im_start|>", "<|im_end|>"}},
-    {"mistral", mistral, {"</s>"}},
+    {"mistral", mistral, {"</s>", "<s>"}},
     {"smollm3", smollm3, {"<|im_start|>", "<|im_end|>"}},
 };
 enum { N_FORMATS = sizeof formats / sizeof *formats };

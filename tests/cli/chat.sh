@@ -91,6 +91,12 @@ expect 0 "prompt " "$SOLERA" generate "$dir/m.h5" --chat -p "hi" --system "be br
 expect 2 "the vocabulary has no token </s>" \
     "$SOLERA" generate "$dir/m.h5" --chat --chat-format mistral -p "hi" -n 4
 
+cp -r "$golden" "$dir/half"
+sed 's,<|im_end|>,</s>,' "$golden/tokenizer.json" >"$dir/half/tokenizer.json"
+expect 0 "" "$SOLERA" import "$dir/half" -o "$dir/half.h5"
+expect 2 "the vocabulary has no token <s>" \
+    "$SOLERA" generate "$dir/half.h5" --chat --chat-format mistral -p "hi" -n 4
+
 # A raw prompt that a model with a template ends at once: it says so.
 first=$("$SOLERA" generate "$dir/m.h5" -q -p "hi" --no-echo -n 1 --temp 0)
 expect 0 "the model ended the text at once: it has a chat template" \
