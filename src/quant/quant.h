@@ -158,7 +158,7 @@ sol_status sol_quant_check(const sol_quant_spec *spec, const char *layer, int64_
 /* Weights whose levels are chosen together (sherry: 4); 1: each alone. */
 int sol_quant_block(const sol_quant_spec *spec);
 /* All t [n, m] in {-1, 0, 1} with from kept_min to kept_max of the m not 0, in rising order of
- * their digits: the `patterns` of a method. */
+ * their digits: the `patterns` of a method. It walks through all 3^m, so that m must be small. */
 int sol_quant_patterns(int m, int kept_min, int kept_max, int max, int8_t *t);
 /* Weights that share a scale: rows * cols, cols, or group_size. */
 int64_t sol_quant_group_weights(const sol_quant_spec *spec, int64_t rows, int64_t cols);
