@@ -10,7 +10,7 @@ from transformers.utils.chat_template_utils import _compile_jinja_template
 
 GIVEN = {"messages": [{"role": "system", "content": " \u3000be brief\u00a0\n"}, {"role": "user", "content": "année 東京"},
                       {"role": "assistant", "content": "<think>a</think>b"}],
-         "bos_token": "<s>", "tools": None, "add_generation_prompt": True, "n": 3, "list": ["x", "y", "z"]}
+         "bos_token": "<s>", "tools": None, "add_generation_prompt": True, "n": 3, "zero": 0.0, "list": ["x", "y", "z"]}
 
 EXPRESSIONS = """
 bos_token | 'a' + "b" ~ 3 ~ true ~ none | 'it\\'s\\n\\t\\\\' | "a" 'b' | nothing | nothing.x | nothing['x'] | nothing ~ 'a' | nothing + 'a'
@@ -23,7 +23,7 @@ list[0] | list[-1] | list[5] | list[-4] | list[1:] | join | messages[1].content[
 'a,b,c'.split(',')|join('-') | 'a,b,c'.split(',', 1)[1] | messages[2].content.split('</think>')[-1] | messages[2].content.split('x')[0] | 'aab'.lstrip('a') | 'baa'.rstrip('a') | 'abcba'.strip('ab') | 'éaé'.strip('é') | 'abc'.startswith('ab') | 'abc'.endswith('bc') | 'abc'.endswith('abcd') | 'a.b'.replace('.', '-') | 'abc'.upper() | 'Abc'.lower() | 'ab cd'.capitalize() | 'abc'.nothing() | n.strip() | {'a': 1}.items()|list|length | {'a': 1}.keys()|list|join | ''.strip() | ''.split(',')|length
 n is defined | nothing is defined | nothing is not defined | nothing is undefined | tools is none | n is none | n is number | n is string | 'a' is string | messages is iterable | 'a' is iterable | messages[0] is mapping | messages is mapping | list is sequence | 'a' is sequence | n is odd | n is even | n is not odd | true is boolean | n is boolean | true is true | 1 is true | false is false | n is integer | n is equalto 3 | n is eq(4) | n is ne 4 | n is in [3] | not n is odd | n is odd and true | range is defined | strftime_now is defined | raise_exception is undefined
 range(3)|join | range(1, 3)|join | range(3, 0, -1)|join | range(0, 5, 2)|join | namespace(a=1).a | dict(a=1).a | raise_exception('no') | range(0, 3, 0)|join | nothing()
-'%}' | '}}' | {'a': {'b': 1}}.a.b | "a'b" | 'a"b' | [1, 2,]|length | 'x' if ',' == ',' else 'y' | ('a' if true else 'b') + 'c' | ['a' if false else 'b', 'c']|join
+'%}' | '}}' | {'a': {'b': 1}}.a.b | "a'b" | 'a"b' | [1, 2,]|length | 'x' if ',' == ',' else 'y' | ('a' if true else 'b') + 'c' | ['a' if false else 'b', 'c']|join | 'a' if zero else 'b'
 """.strip().replace("\n", " | ")
 
 TEMPLATES = [

@@ -42,10 +42,10 @@ bool sol_jinja_truth(const sol_jinja_state *j, const json_t *v)
 {
     if (v == j->undefined) return false;
     if (json_is_string(v)) return json_string_length(v) > 0;
-    if (json_is_integer(v)) return json_integer_value(v) != 0;
+    if (json_is_number(v)) return json_number_value(v) != 0;
     if (json_is_array(v)) return json_array_size(v) > 0;
     if (json_is_object(v)) return json_object_size(v) > 0;
-    return json_is_true(v) || json_is_real(v);
+    return json_is_true(v);
 }
 
 static bool equal(sol_jinja_state *j, const json_t *a, const json_t *b, int depth);
