@@ -364,18 +364,35 @@ static sol_status open_log(sol_run_dir *d, sol_err *err)
     return SOL_OK;
 }
 
+static const char line_head[] = "{\"step\": ";
+
+static uint64_t step_of_line(const char *line)
+{
+    return strtoull(line + sizeof line_head - 1, NULL, 10);
+}
+
 /* Is it one whole line of metrics, its break included, of a step up to `last`? */
 static bool is_kept(const char *line, size_t n, uint64_t last)
 {
-    static const char head[] = "{\"step\": ";
-    if (n < sizeof head + 2 || memcmp(line, head, sizeof head - 1) != 0 ||
+    if (n < sizeof line_head + 2 || memcmp(line, line_head, sizeof line_head - 1) != 0 ||
         memcmp(line + n - 2, "}\n", 2) != 0)
         return false;
-    return !memchr(line, 0, n) && strtoull(line + sizeof head - 1, NULL, 10) <= last;
+    return !memchr(line, 0, n) && step_of_line(line) <= last;
 }
 
-/* What is kept of metrics.jsonl: up to `bytes`, where the checkpoint of `step` saw it end. A crash
- * may have taken lines, cut the last one or left zeros in its place. */
+/* The last line in text[*n] that is kept, NULL where there is none; *n becomes where it ends. A
+ * crash may have taken lines, cut the last one or left zeros in its place. */
+static const char *find_last_line(const char *text, size_t *n, uint64_t last)
+{
+    for (size_t from; *n > 0; *n = from) {
+        const char *before = *n > 1 ? memrchr(text, '\n', *n - 1) : NULL;
+        from = before ? (size_t)(before + 1 - text) : 0;
+        if (is_kept(text + from, *n - from, last)) return text + from;
+    }
+    return NULL;
+}
+
+/* What is kept of metrics.jsonl: up to `bytes`, where the checkpoint of `step` saw it end. */
 static sol_status find_cut(const sol_run_dir *d, const char *path, uint64_t *bytes, uint64_t step,
                            sol_err *err)
 {
@@ -385,15 +402,25 @@ static sol_status find_cut(const sol_run_dir *d, const char *path, uint64_t *byt
     if (fstat(in.fd, &s) != 0) return sol_fail_errno(err, path, "cannot read");
     in.size = (uint64_t)s.st_size;
     SOL_TRY(sol_in_map(&in, &map, err));
-    const char *text = (const char *)map.data;
     size_t n = map.size < *bytes ? map.size : (size_t)*bytes;
-    for (size_t from; n > 0; n = from) {
-        const char *before = n > 1 ? memrchr(text, '\n', n - 1) : NULL;
-        from = before ? (size_t)(before + 1 - text) : 0;
-        if (is_kept(text + from, n - from, step)) break;
-    }
+    find_last_line((const char *)map.data, &n, step);
     sol_map_close(&map);
     *bytes = n;
+    return SOL_OK;
+}
+
+sol_status sol_run_dir_last_step(const sol_run_dir *d, uint64_t *step, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_map map;
+    *step = 0;
+    sol_run_dir_file(d, "metrics.jsonl", path);
+    if (!sol_file_exists(path)) return SOL_OK;
+    SOL_TRY(sol_map_open(&map, path, err));
+    size_t n = map.size;
+    const char *line = find_last_line((const char *)map.data, &n, UINT64_MAX);
+    if (line) *step = step_of_line(line);
+    sol_map_close(&map);
     return SOL_OK;
 }
 

@@ -62,6 +62,8 @@ void sol_run_dir_checkpoint(const sol_run_dir *d, uint64_t step, char out[SOL_PA
 sol_status sol_run_dir_metrics_add(sol_run_dir *d, const char *line, size_t n, sol_err *err);
 /* All lines are on the disk, those that waited, too. */
 sol_status sol_run_dir_metrics_sync(sol_run_dir *d, sol_err *err);
+/* Of the last whole line of metrics.jsonl, before a begin, too; 0: there is none. */
+sol_status sol_run_dir_last_step(const sol_run_dir *d, uint64_t *step, sol_err *err);
 
 /* "step-000120.h5" -> 120; false for any other name. */
 bool sol_run_dir_step_of(const char *name, uint64_t *step);
