@@ -115,7 +115,7 @@ static sol_status drop_too_new(sol_trainer *t, uint64_t *steps, int *n, sol_err 
     return SOL_OK;
 }
 
-/* A run without a checkpoint goes on from step 0, unless it went past the step of its first one: the
+/* A run without a checkpoint begins at step 0, unless it went past the step of its first one: the
  * resume would cut its metrics, too. */
 static sol_status check_none_lost(const sol_trainer *t, int n, sol_err *err)
 {
