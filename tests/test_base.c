@@ -285,7 +285,7 @@ START_TEST(a_file_that_shrinks)
     snprintf(path, sizeof path, "%s/text", dir);
     memset(text, 'a', BYTES);
     ck_ok(sol_file_write(path, text, BYTES, err));
-    ck_ok(sol_reader_open(&r, path, err));
+    ck_ok(sol_reader_open(&r, path, NULL, err));
     ck_ok(sol_reader_read(r, text, 10, &n, err));
     ck_assert_int_eq(truncate(path, LEFT), 0);
     sol_err e = {0};

@@ -394,12 +394,12 @@ START_TEST(damaged_gzip)
     sol_free(gz);
     char *data;
     write_text(&f, "b.txt.gz", text, sizeof text);
-    ck_ok(sol_text_read(f.path, sizeof text, &data, &n, err));
+    ck_ok(sol_text_read(f.path, sizeof text, NULL, &data, &n, err));
     ck_assert_uint_eq(n, sizeof text);
     ck_assert_int_eq(memcmp(data, text, n), 0);
     ck_assert_int_eq(data[n], 0);
     sol_free(data);
-    ck_fails(sol_text_read(f.path, sizeof text - 1, &data, &n, err), SOL_ERR_RANGE,
+    ck_fails(sol_text_read(f.path, sizeof text - 1, NULL, &data, &n, err), SOL_ERR_RANGE,
              "more than 4999 bytes");
     sol_test_dir_remove(f.dir);
 }

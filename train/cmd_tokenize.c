@@ -139,6 +139,7 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
                                 .as = chat ? SOL_READ_AUTO : (sol_read_as)a->format,
                                 .skip_bad = a->skip_bad,
                                 .log = &p->log,
+                                .waits = &sol_until_interrupted,
                                 .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
                                 .cut = sol_tokenizer_can_cut(t) && !special,
                                 .cut_lines = sol_tokenizer_can_cut_lines(t),

@@ -61,9 +61,10 @@ typedef struct parts {
 static bool show(void *user, const char *part, int64_t done, int64_t total)
 {
     parts *s = user;
+    if (total == 0) return !sol_interrupted();
     if (s->part != part) s->phase.begun = sol_clock();
     s->part = part;
-    return sol_phase_show_part(&s->phase, part, done, total > 0 ? total : 1);
+    return sol_phase_show_part(&s->phase, part, done, total);
 }
 
 static sol_status run(sol_program *p, void *argsp, sol_err *err)

@@ -381,6 +381,7 @@ static sol_status make_dataset(sol_program *p, const sol_config *c, const char *
     opts.docs = (sol_docs_opts){.files = &path,
                                 .n_files = 1,
                                 .log = &p->log,
+                                .waits = &sol_until_interrupted,
                                 .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
                                 .cut = sol_tokenizer_can_cut(t) && !special,
                                 .cut_lines = sol_tokenizer_can_cut_lines(t),

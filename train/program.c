@@ -236,6 +236,14 @@ bool sol_interrupted(void)
     return interrupted != 0;
 }
 
+static bool go_on(void *user, const char *part, int64_t done, int64_t total)
+{
+    (void)user, (void)part, (void)done, (void)total;
+    return !sol_interrupted();
+}
+
+const sol_progress sol_until_interrupted = {.show = go_on};
+
 void sol_interrupt_forget(void)
 {
     interrupted = 0;

@@ -173,6 +173,8 @@ const char *sol_count_text(double count, char *buffer);
  * a verb whose results go to stdout is done with it. */
 void sol_interrupt_catch(bool writes_files);
 bool sol_interrupted(void);
+/* Shows nothing, and ends the call that it is given to after a signal. */
+extern const sol_progress sol_until_interrupted;
 /* Clears the flag: what a signal was to end has ended, and the program goes on. */
 void sol_interrupt_forget(void);
 

@@ -43,7 +43,7 @@ sol_status sol_fail_errno(sol_err *err, const char *path, const char *what)
 static sol_status open_regular(int *fd, size_t *size, const char *path, sol_err *err)
 {
     struct stat s;
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO waits for nobody */
     if (*fd < 0) return sol_fail_errno(err, path, "cannot open");
     sol_status st = SOL_OK;
     if (fstat(*fd, &s) != 0)

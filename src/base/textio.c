@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,11 +13,12 @@
 #include "base/file.h"
 #include "base/mem.h"
 
-enum { IN_BUFFER = 256 << 10, STEP_MAX = 1 << 30 };
+enum { IN_BUFFER = 256 << 10, STEP_MAX = 1 << 30, WAIT_MS = 100 };
 
 struct sol_reader {
     int fd;
     char *path;
+    const sol_progress *waits;
     uint8_t *in; /* [at, n) is not taken yet */
     size_t at, n;
     uint64_t loaded; /* bytes of the file that went into `in` or, where it is not gzip, past it */
@@ -26,19 +28,21 @@ struct sol_reader {
     bool z_made, in_member; /* in_member: the running gzip member has not ended */
 };
 
-/* Keeps the path for messages, allocates the buffer and opens the file. */
+/* Keeps the path for messages, allocates the buffer and opens the file: without O_NONBLOCK the open
+ * of a FIFO waits for its writer, and nothing ends that. */
 static sol_status open_file(sol_reader *r, const char *path, sol_err *err)
 {
     SOL_TRY(sol_copy_string(&r->path, path, strlen(path), err));
     SOL_TRY(sol_alloc_array((void **)&r->in, IN_BUFFER, 1, err));
-    r->fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (r->fd < 0) return sol_fail_errno(err, path, "cannot open");
+    r->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (r->fd < 0 || fcntl(r->fd, F_SETFL, 0) != 0) return sol_fail_errno(err, path, "cannot open");
     struct stat s;
     if (fstat(r->fd, &s) == 0 && S_ISREG(s.st_mode)) r->size = (uint64_t)s.st_size;
     return SOL_OK;
 }
 
-sol_status sol_reader_open(sol_reader **out, const char *path, sol_err *err)
+sol_status sol_reader_open(sol_reader **out, const char *path, const sol_progress *waits,
+                           sol_err *err)
 {
     sol_reader *r;
     struct stat s;
@@ -47,6 +51,7 @@ sol_status sol_reader_open(sol_reader **out, const char *path, sol_err *err)
     if (S_ISDIR(s.st_mode)) return sol_fail(err, SOL_ERR_IO, "%s: is a directory", path);
     SOL_TRY(sol_alloc_array((void **)&r, 1, sizeof *r, err));
     r->fd = -1;
+    r->waits = waits;
     sol_status st = open_file(r, path, err);
     if (st != SOL_OK) sol_reader_close(&r);
     *out = r;
@@ -65,13 +70,26 @@ void sol_reader_close(sol_reader **rp)
     *rp = NULL;
 }
 
+/* Returns once the file has bytes, has ended or has failed. */
+static sol_status wait_for_bytes(const sol_reader *r, sol_err *err)
+{
+    struct pollfd p = {.fd = r->fd, .events = POLLIN};
+    for (;;) {
+        int n = poll(&p, 1, WAIT_MS);
+        if (n > 0 || (n < 0 && errno != EINTR)) return SOL_OK;
+        if (!sol_progress_show(r->waits, r->path, (int64_t)r->loaded, 0))
+            return sol_fail(err, SOL_ERR_INTERRUPTED, "%s: interrupted", r->path);
+    }
+}
+
 /* Reads up to `size` bytes of the file as they are; sets eof at its end. */
 static sol_status load(sol_reader *r, void *buf, size_t size, size_t *n, sol_err *err)
 {
     ssize_t got;
+    *n = 0;
+    SOL_TRY(wait_for_bytes(r, err));
     do got = read(r->fd, buf, size);
     while (got < 0 && errno == EINTR);
-    *n = 0;
     if (got < 0) return sol_fail_errno(err, r->path, "cannot read");
     *n = (size_t)got;
     r->loaded += *n;
@@ -207,12 +225,13 @@ static sol_status read_all(sol_reader *r, size_t limit, char **data, size_t *siz
     return SOL_OK;
 }
 
-sol_status sol_text_read(const char *path, size_t limit, char **data, size_t *size, sol_err *err)
+sol_status sol_text_read(const char *path, size_t limit, const sol_progress *waits, char **data,
+                         size_t *size, sol_err *err)
 {
     sol_reader *r;
     *data = NULL;
     *size = 0;
-    SOL_TRY(sol_reader_open(&r, path, err));
+    SOL_TRY(sol_reader_open(&r, path, waits, err));
     sol_status st = read_all(r, limit, data, size, err);
     sol_reader_close(&r);
     if (st != SOL_OK) {

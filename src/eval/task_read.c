@@ -384,7 +384,7 @@ sol_status sol_task_read(sol_task **out, const sol_task_kind *kind, const char *
     sol_text_kind what;
     bool by_content;
     *out = NULL;
-    SOL_TRY(sol_text_read(path, MAX_FILE, &data, &size, err));
+    SOL_TRY(sol_text_read(path, MAX_FILE, NULL, &data, &size, err));
     size_t head = size < SOL_FILE_HEAD ? size : SOL_FILE_HEAD;
     sol_status st = sol_text_kind_of(path, data, head, SOL_READ_JSON, &what, &by_content, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)out, 1, sizeof **out, err);

@@ -388,7 +388,7 @@ static sol_status read_template(sol_source *s, sol_err *err)
     size_t n;
     SOL_TRY(sol_hf_path(own, s->path, "chat_template.jinja", err));
     bool has_own = sol_file_exists(own);
-    if (has_own) SOL_TRY(sol_text_read(own, MAX_JSON, &s->chat_template, &n, err));
+    if (has_own) SOL_TRY(sol_text_read(own, MAX_JSON, NULL, &s->chat_template, &n, err));
     SOL_TRY(sol_hf_path(path, s->path, "tokenizer_config.json", err));
     if (!sol_file_exists(path)) return SOL_OK;
     SOL_TRY(sol_hf_read_json(path, MAX_JSON, &root, err));

@@ -105,6 +105,7 @@ static sol_status count_files(trainer *tr, const sol_bpe_opts *bpe, sol_err *err
                        .skip_bad = bpe->skip_bad,
                        .as = bpe->as,
                        .log = bpe->log,
+                       .waits = &bpe->progress,
                        .cut = true,
                        .cut_lines = true,
                        .separator = {SOL_DOCS_SEPARATOR, eos_text}};

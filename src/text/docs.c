@@ -126,7 +126,7 @@ static sol_status open_file(sol_docs *d, sol_err *err)
     const char *path = d->o->files[d->file];
     size_t got = 1;
     forget_file(d);
-    SOL_TRY(sol_reader_open(&d->reader, path, err));
+    SOL_TRY(sol_reader_open(&d->reader, path, d->o->waits, err));
     while (d->n < SOL_FILE_HEAD && !d->eof) SOL_TRY(load(d, &got, err));
     size_t head = d->n < SOL_FILE_HEAD ? d->n : SOL_FILE_HEAD;
     SOL_TRY(sol_text_kind_of(path, d->buf, head, d->o->as, &d->kind, &d->by_content, err));

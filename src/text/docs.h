@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "base/log.h"
+#include "base/progress.h"
 #include "base/status.h"
 #include "text/filekind.h"
 
@@ -46,9 +47,10 @@ typedef struct sol_docs_opts {
                                             * this tokenizer's ids stay the same; NULL: nowhere;
                                             * borrowed until close */
     sol_read_as as;                        /* SOL_READ_AUTO: by content and name */
-    bool skip_bad;      /* leave out, and count, values of JSON without a text and bytes
-                         * that are no UTF-8 */
-    const sol_log *log; /* where warnings go; NULL: nowhere */
+    bool skip_bad;             /* leave out, and count, values of JSON without a text and bytes
+                                * that are no UTF-8 */
+    const sol_log *log;        /* where warnings go; NULL: nowhere */
+    const sol_progress *waits; /* told while a pipe says nothing, as sol_reader_open has it */
 } sol_docs_opts;
 
 typedef struct sol_piece {

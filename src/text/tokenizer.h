@@ -175,9 +175,9 @@ typedef struct sol_bpe_opts {
     bool skip_bad;   /* and the next two as in sol_docs_opts */
     sol_read_as as;
     const sol_log *log;
-    int32_t vocab_size; /* 256 bytes, merges, and last <|begin_of_text|> and <|end_of_text|> */
-    sol_progress
-        progress; /* show NULL: none; parts "words", in bytes of the files, then "merges" */
+    int32_t vocab_size;    /* 256 bytes, merges, and last <|begin_of_text|> and <|end_of_text|> */
+    sol_progress progress; /* show NULL: none; parts "words", in bytes of the files (a total of 0:
+                            * unknown), then "merges" */
 } sol_bpe_opts;
 /* Writes tokenizer.json to out_path, atomically. */
 sol_status sol_bpe_train(const sol_bpe_opts *o, const char *out_path, sol_err *err);

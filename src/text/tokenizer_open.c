@@ -36,7 +36,7 @@ sol_status sol_tokenizer_open(sol_tokenizer **t, const char *path, sol_err *err)
     char *data;
     size_t size;
     *t = NULL;
-    sol_status st = sol_text_read(path, MAX_FILE, &data, &size, err);
+    sol_status st = sol_text_read(path, MAX_FILE, NULL, &data, &size, err);
     if (st == SOL_OK) st = sol_tokenizer_from_memory(t, path, data, size, err);
     sol_free(data);
     return st;

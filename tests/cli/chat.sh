@@ -164,3 +164,12 @@ until_true "an answer" [ -s "$dir/answers" ]
 kill -TERM "$pid"
 exec 3>&-
 ended 143
+
+# tokenize waits for conversations, too.
+timeout -s KILL 60 "$SOLERA" tokenize --tokenizer "$dir/m.h5" --format chat --input - -o "$dir/bad.h5" <"$dir/in" 2>"$dir/said" &
+pid=$!
+exec 3>"$dir/in"
+yes the | head -c 70000 >&3
+kill -TERM "$pid"
+ended 130
+exec 3>&-

@@ -185,6 +185,32 @@ pid=$!
 ended 130
 nothing_left
 
+# a signal ends the wait for a pipe that says nothing more, and for one that nobody writes to; more than a pipe holds has been written once
+# it is read, and `timeout` is for a program that does not end
+mkfifo "$dir/nobody.txt"
+silent() { # COMMAND...: reads $dir/in
+    timeout -s KILL 60 "$@" <"$dir/in" >"$dir/said" 2>&1 &
+    pid=$!
+    exec 3>"$dir/in"
+    yes the | head -c 70000 >&3
+}
+silent $t --input -
+kill -TERM $pid
+ended 130
+silent $t --input - "$dir/nobody.txt"
+exec 3>&-
+kill -INT $pid
+ended 130
+silent "$SOLERA" train-tokenizer --vocab 300 --input - -o "$dir/out.h5"
+kill -TERM $pid
+ended 130
+silent "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/w" --set data.train="[{path: $dir/in, weight: 1}, {path: $dir/nobody.txt, weight: 1}]"
+exec 3>&-
+kill -TERM $pid
+ended 130
+nothing_left
+[ ! -e "$dir/w" ] || fail "left behind: $dir/w"
+
 # - is standard input, a pipe as well as a file.
 "$SOLERA" tokenize --tokenizer checkpoints/embedded.h5 --input "$stories" -o "$dir/file.h5" 2>/dev/null || fail "a file"
 cat "$stories" | "$SOLERA" tokenize --tokenizer checkpoints/embedded.h5 --input - -o "$dir/pipe.h5" 2>/dev/null || fail "--input - from a pipe"
