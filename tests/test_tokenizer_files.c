@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/text.h"
 #include "text/tokenizer_impl.h"
 
 /* ---- tokenizer.json ---- */
@@ -649,6 +650,47 @@ START_TEST(damaged_llama2c)
 }
 END_TEST
 
+/* Of added tokens that begin alike the longest is taken: every word of up to five letters of two,
+ * but each third, looked for in every text of seven. */
+START_TEST(added_tokens_that_begin_alike)
+{
+    sol_text json = {0};
+    sol_tokenizer *t;
+    int n_tokens = 0;
+    ck_ok(sol_text_add(&json, err, "{" MODEL "," BYTE_LEVEL ",\"added_tokens\":["));
+    for (int n = 1; n <= 5; n++) {
+        for (int bits = 0; bits < 1 << n; bits++) {
+            char word[8] = {0};
+            if ((bits + n) % 3 == 0) continue;
+            for (int k = 0; k < n; k++) word[k] = bits >> k & 1 ? '>' : '<';
+            ck_ok(sol_text_add(&json, err, "%s{\"id\":%d,\"content\":\"%s\",\"special\":true}",
+                               n_tokens ? "," : "", 3 + n_tokens, word));
+            n_tokens++;
+        }
+    }
+    ck_ok(sol_text_add(&json, err, "]}"));
+    ck_ok(load(&t, json.data, err));
+    for (int bits = 0; bits < 1 << 7; bits++) {
+        char text[8] = {0};
+        int32_t want = -1;
+        size_t longest = 0, n;
+        for (int k = 0; k < 7; k++) text[k] = bits >> k & 1 ? '>' : '<';
+        for (int32_t id = 3; id < 3 + n_tokens; id++) {
+            const char *word = sol_tokenizer_text(t, id, &n);
+            if (n <= longest || memcmp(word, text, n) != 0) continue;
+            longest = n;
+            want = id;
+        }
+        const sol_added *a = sol_tok_longest_added(&t->set[0], text, 7);
+        ck_assert_int_eq(a ? a->id : -1, want);
+        a = sol_tok_longest_added(&t->set[0], text, longest ? longest : 1);
+        ck_assert_int_eq(a ? a->id : -1, want);
+    }
+    sol_tokenizer_free(&t);
+    sol_free(json.data);
+}
+END_TEST
+
 /* A vocabulary without a single byte of text, as a file from a stranger may have. */
 START_TEST(empty_tokens)
 {
@@ -674,7 +716,8 @@ START_TEST(empty_tokens)
 }
 END_TEST
 
-SOL_TEST_MAIN("tokenizer files", tcase_add_test(tc, empty_tokens); tcase_add_test(tc, json_forms);
+SOL_TEST_MAIN("tokenizer files", tcase_add_test(tc, added_tokens_that_begin_alike);
+              tcase_add_test(tc, empty_tokens); tcase_add_test(tc, json_forms);
               tcase_add_test(tc, json_digits_and_smollm); tcase_add_test(tc, json_sentencepiece);
               tcase_add_test(tc, hostile_json); tcase_add_test(tc, deep_json);
               tcase_add_test(tc, a_regex_that_explodes_is_an_error); tcase_add_test(tc, words);

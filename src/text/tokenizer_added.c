@@ -14,13 +14,13 @@ void sol_tok_added_free(sol_tokenizer *t)
     sol_regex_free(&t->word_char);
 }
 
-static int by_first_then_longest(const void *a, const void *b)
+static int by_bytes_then_id(const void *a, const void *b)
 {
     const sol_added *x = a, *y = b;
-    if (x->text[0] != y->text[0]) return (uint8_t)x->text[0] < (uint8_t)y->text[0] ? -1 : 1;
-    if (x->n != y->n) return x->n > y->n ? -1 : 1;
-    int order = memcmp(x->text, y->text, x->n);
-    return order ? order : (x->id > y->id) - (x->id < y->id);
+    int order = memcmp(x->text, y->text, x->n < y->n ? x->n : y->n);
+    if (order) return order;
+    if (x->n != y->n) return x->n < y->n ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
 }
 
 /* Fills t->normal_text and end, which normalize_texts describes. */
@@ -60,7 +60,7 @@ static sol_status normalize_texts(sol_tokenizer *t, size_t *end, sol_err *err)
 /* Sorts a set for sol_tok_longest_added: first[b] becomes the first token that begins with b. */
 static sol_status sort_set(sol_added_set *s, bool unique, sol_err *err)
 {
-    if (s->n) qsort(s->token, (size_t)s->n, sizeof *s->token, by_first_then_longest);
+    if (s->n) qsort(s->token, (size_t)s->n, sizeof *s->token, by_bytes_then_id);
     for (int32_t i = 0; i < s->n; i++) {
         const sol_added *a = &s->token[i];
         s->first[(uint8_t)a->text[0] + 1]++;
@@ -71,6 +71,35 @@ static sol_status sort_set(sol_added_set *s, bool unique, sol_err *err)
     }
     for (int b = 0; b < 256; b++) s->first[b + 1] += s->first[b];
     return SOL_OK;
+}
+
+/* The first of token[lo, hi), which share their first k bytes and are longer, whose next one is not
+ * below `byte`. */
+static int32_t find_byte(const sol_added *token, int32_t lo, int32_t hi, size_t k, int byte)
+{
+    while (lo < hi) {
+        int32_t mid = lo + (hi - lo) / 2;
+        if ((uint8_t)token[mid].text[k] < byte)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* token[lo, hi) begin with text[0, k); the one that ends there comes first. */
+const sol_added *sol_tok_longest_added(const sol_added_set *s, const char *text, size_t n)
+{
+    const sol_added *longest = NULL;
+    int32_t lo = s->first[(uint8_t)text[0]], hi = s->first[(uint8_t)text[0] + 1];
+    for (size_t k = 1; lo < hi; k++) {
+        if (s->token[lo].n == k) longest = &s->token[lo];
+        while (lo < hi && s->token[lo].n == k) lo++;
+        if (k == n) break;
+        lo = find_byte(s->token, lo, hi, k, (uint8_t)text[k]);
+        hi = find_byte(s->token, lo, hi, k, (uint8_t)text[k] + 1);
+    }
+    return longest;
 }
 
 /* n: the tokens of each set, of which those of the second are looked for in normalized text. end:

@@ -48,7 +48,7 @@ typedef struct sol_added {
 } sol_added;
 
 typedef struct sol_added_set {
-    sol_added *token; /* by first byte, then longest first */
+    sol_added *token; /* by their bytes, of equal texts the lowest id first */
     int32_t n;
     int32_t first[257]; /* range of `token` for each first byte */
 } sol_added_set;
@@ -171,15 +171,7 @@ static inline bool sol_tok_is_added(const sol_tokenizer *t, int32_t id)
 /* Builds set[] and what belongs to it. */
 sol_status sol_tok_index_added(sol_tokenizer *t, sol_err *err);
 /* The longest token of the set at text[0, n), n > 0; NULL: none. */
-static inline const sol_added *sol_tok_longest_added(const sol_added_set *s, const char *text,
-                                                     size_t n)
-{
-    uint8_t first = (uint8_t)text[0];
-    for (int32_t i = s->first[first]; i < s->first[first + 1]; i++)
-        if (s->token[i].n <= n && memcmp(text, s->token[i].text, s->token[i].n) == 0)
-            return &s->token[i];
-    return NULL;
-}
+const sol_added *sol_tok_longest_added(const sol_added_set *s, const char *text, size_t n);
 void sol_tok_added_free(sol_tokenizer *t);
 /* What decoding shows of a token before the decoder's steps: of a SOL_ADDED_NORMALIZED token its
  * normalized text. */
