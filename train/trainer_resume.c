@@ -115,9 +115,9 @@ static sol_status drop_too_new(sol_trainer *t, uint64_t *steps, int *n, sol_err 
     return SOL_OK;
 }
 
-/* A run without a checkpoint begins at step 0, unless it went past the step of its first one: the
- * resume would cut its metrics, too. */
-static sol_status check_none_lost(const sol_trainer *t, int n, sol_err *err)
+/* Says that a run begins again at step 0 where it went past the step of its first checkpoint: the
+ * checkpoints are gone, and its metrics are made anew. */
+static sol_status warn_of_lost(const sol_trainer *t, int n, sol_err *err)
 {
     char path[SOL_PATH_MAX];
     sol_config *was = NULL;
@@ -128,12 +128,12 @@ static sol_status check_none_lost(const sol_trainer *t, int n, sol_err *err)
     uint64_t first = (uint64_t)was->checkpoint.every;
     sol_config_free(&was);
     SOL_TRY(sol_run_dir_last_step(&t->dir, &last, err));
-    if (last <= first) return SOL_OK; /* it may have been killed before that one was written */
-    return sol_fail(err, SOL_ERR_CONFIG,
-                    "%s: cannot resume, metrics.jsonl has step %" PRIu64
-                    " but ckpt holds no checkpoint: put one back, or move metrics.jsonl away to "
-                    "begin at step 0",
-                    t->dir.path, last);
+    if (last > first) /* else it may have been killed before that one was written */
+        sol_log_line(&t->program->log, SOL_LOG_WARN,
+                     "%s: metrics.jsonl has step %" PRIu64
+                     ", but ckpt holds no checkpoint: the run begins again at step 0",
+                     t->dir.path, last);
+    return SOL_OK;
 }
 
 /* The steps of the checkpoints as rank 0 sees them, newest first, to all. */
@@ -143,7 +143,7 @@ static sol_status list_steps(sol_trainer *t, uint64_t **steps, int *n, sol_err *
     *steps = NULL;
     *n = 0;
     if (sol_trainer_writes(t)) st = sol_run_dir_steps(&t->dir, steps, n, err);
-    if (st == SOL_OK && sol_trainer_writes(t)) st = check_none_lost(t, *n, err);
+    if (st == SOL_OK && sol_trainer_writes(t)) st = warn_of_lost(t, *n, err);
     if (st == SOL_OK && sol_trainer_writes(t)) st = drop_too_new(t, *steps, n, err);
     SOL_TRY(sol_dist_agree(t->dist, st, err));
     SOL_TRY(sol_dist_broadcast(t->dist, n, sizeof *n, err));
