@@ -55,7 +55,7 @@ trap 'rm -f "$COUNTS"' EXIT
 # sources or at what is installed, or in readme.sh, whose models take minutes there: the other scripts
 # show it the same code at the tiny shape. It does not run under qemu (fallback.sh), and MPI is not
 # built with ThreadSanitizer (mpi.sh), which runs a script or more of every verb that starts threads,
-# not those about files, words and refusals, nor calibrate.sh: test_calib has its threads in less time.
+# not those about files, words and refusals, nor calibrate.sh: test_calib_model has its threads in less time.
 scripts=$(ls tests/headers.sh tests/house.sh tests/cli/*.sh tests/cases/*.sh)
 case $BUILD in
 */tsan) scripts=$(printf 'tests/cli/%s.sh\n' bench chat distill eval export generate gguf score study sweep \
