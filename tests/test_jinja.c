@@ -47,7 +47,7 @@ START_TEST(as_transformers_renders_them)
         sol_free(got.data);
         json_decref(row);
     }
-    ck_assert_int_eq(same, 223);
+    ck_assert_int_eq(same, 225);
     ck_assert_int_eq(refused, 4);
     ck_assert_int_eq(failed, 35);
     json_decref(given);

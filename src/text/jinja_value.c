@@ -1,5 +1,5 @@
 /* What templates do with values: filters, methods, tests and functions, as Jinja and Python have
- * them. Cases of letters beyond ASCII are refused. */
+ * them. Upper and lower case of letters beyond ASCII are refused. */
 #include <ctype.h>
 #include <string.h>
 #include <time.h>
@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "text/blank.h"
+#include "text/capitalize.h"
 #include "text/jinja_impl.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
@@ -110,7 +111,19 @@ static bool has_no_case(const char *at, size_t n)
            kind != UTF8PROC_CATEGORY_LT && utf8proc_toupper(c) == c && utf8proc_tolower(c) == c;
 }
 
-/* upper, lower, capitalize, title */
+static json_t *capitalized(sol_jinja_state *j, const json_t *v)
+{
+    sol_text t = {0};
+    sol_span s = span_of(v);
+    if (sol_utf8_valid_prefix(s.at, s.n) < s.n)
+        return sol_jinja_fail(j, SOL_ERR_UNSUPPORTED, "'capitalize' of bytes that are no UTF-8");
+    j->status = sol_capitalize(s.at, s.n, &t, j->err);
+    json_t *out = string_of(j, t.data ? t.data : "", t.n);
+    sol_free(t.data);
+    return out;
+}
+
+/* upper, lower, title */
 static json_t *cased(sol_jinja_state *j, const char *name, const json_t *v)
 {
     sol_span s = span_of(v);
@@ -119,8 +132,7 @@ static json_t *cased(sol_jinja_state *j, const char *name, const json_t *v)
     char *to = (char *)json_string_value(out); /* made here alone */
     for (size_t i = 0, n; i < s.n && j->status == SOL_OK; i += n) {
         unsigned char c = (unsigned char)s.at[i];
-        bool first = name[0] == 't' ? !word : i == 0;
-        bool large = name[0] == 'u' || (name[0] != 'l' && first);
+        bool large = name[0] == 'u' || (name[0] == 't' && !word);
         n = step(s.at + i, s.n - i);
         word = isalpha(c);
         if (c < 0x80)
@@ -250,8 +262,9 @@ static json_t *string_method(sol_jinja_state *j, const char *name, json_t *v, js
     if (strcmp(name, "endswith") == 0 && n == 1)
         return json_boolean(s.n >= a.n && memcmp(s.at + s.n - a.n, a.at, a.n) == 0);
     if (strcmp(name, "replace") == 0 && n == 2 && a.n > 0) return replaced(j, v, args[0], args[1]);
-    if (n == 0 && (strcmp(name, "upper") == 0 || strcmp(name, "lower") == 0 ||
-                   strcmp(name, "capitalize") == 0 || strcmp(name, "title") == 0))
+    if (strcmp(name, "capitalize") == 0 && n == 0) return capitalized(j, v);
+    if (n == 0 &&
+        (strcmp(name, "upper") == 0 || strcmp(name, "lower") == 0 || strcmp(name, "title") == 0))
         return cased(j, name, v);
     return unsupported(j, "the method", name);
 }
@@ -459,8 +472,8 @@ json_t *sol_jinja_filter(sol_jinja_state *j, const char *name, json_t *v, json_t
     if (strcmp(name, "safe") == 0 && n == 0) return json_incref(v);
     if (strcmp(name, "replace") == 0 && n == 2 && json_string_length(args[0]) > 0)
         return replaced(j, v, args[0], args[1]);
-    if (n == 0 && (strcmp(name, "upper") == 0 || strcmp(name, "lower") == 0 ||
-                   strcmp(name, "capitalize") == 0))
+    if (strcmp(name, "capitalize") == 0 && n == 0) return capitalized(j, v);
+    if (n == 0 && (strcmp(name, "upper") == 0 || strcmp(name, "lower") == 0))
         return cased(j, name, v);
     return unsupported(j, "the filter", name);
 }
