@@ -208,7 +208,7 @@ static sol_status read_word(sol_program *p, sol_study_run *run, int i, sol_err *
                     "%s: holds %s; a study needs a run, a checkpoint or a model", path,
                     kind == SOL_FILE_PACKED    ? "a packed model, whose latent weights are gone"
                     : kind == SOL_FILE_DATASET ? "a dataset"
-                                               : "a teacher's answers");
+                                               : "a teacher's cache");
 }
 
 static sol_status print_csv(const sol_study_run *runs, int n, sol_err *err)

@@ -142,11 +142,15 @@ expect 2 "holds no tokenizer" "$SOLERA" chat "$dir/mute.h5"
 
 # A signal ends the answer, not the program: the line after it is answered, too.
 mkfifo "$dir/in"
-"$SOLERA" chat "$dir/m.h5" -n 2 --temp 0 <"$dir/in" >"$dir/answers" 2>"$dir/said" &
-pid=$!
-exec 3>"$dir/in"
-echo "hi" >&3
-until_true "an answer" [ -s "$dir/answers" ]
+talk() { # begins a conversation, in which the first message is answered; the next ones go to 3
+    : >"$dir/answers"
+    "$SOLERA" chat "$dir/m.h5" -n 2 --temp 0 <"$dir/in" >"$dir/answers" 2>"$dir/said" &
+    pid=$!
+    exec 3>"$dir/in"
+    echo "hi" >&3
+    until_true "an answer" [ -s "$dir/answers" ]
+}
+talk
 kill -INT "$pid"
 echo "hi" >&3
 exec 3>&-
@@ -155,12 +159,7 @@ pid=
 [ "$(grep -c '' "$dir/answers")" -ge 2 ] || fail "no answer behind a signal: $(cat "$dir/answers")"
 
 # SIGTERM ends the program, also while it waits for a message.
-rm "$dir/answers"
-"$SOLERA" chat "$dir/m.h5" -n 2 --temp 0 <"$dir/in" >"$dir/answers" 2>"$dir/said" &
-pid=$!
-exec 3>"$dir/in"
-echo "hi" >&3
-until_true "an answer" [ -s "$dir/answers" ]
+talk
 kill -TERM "$pid"
 exec 3>&-
 ended 143
