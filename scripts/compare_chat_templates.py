@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares solera's chat formats with published chat templates, which transformers renders. Not a
+"""Compares what solera writes by published chat templates with what transformers writes. Not a
 test: the templates are other people's, so none is kept here.
 
     git clone --depth 1 https://github.com/ggml-org/llama.cpp /tmp/llama.cpp
