@@ -289,4 +289,9 @@ START_TEST(rates_of_wide_groups)
 }
 END_TEST
 
-SOL_TEST_MAIN("calib_model", tcase_add_test(tc, model_is_calibrated); tcase_add_test(tc, soft_latent_start); tcase_add_test(tc, model_in_bf16_without_training); tcase_add_test(tc, progress_of_a_block); tcase_add_test(tc, interrupted_and_refused); tcase_add_test(tc, bytes_of_a_rounded_embedding); tcase_add_test(tc, rates_of_wide_groups))
+SOL_TEST_MAIN("calib_model", tcase_add_test(tc, model_is_calibrated);
+              tcase_add_test(tc, soft_latent_start);
+              tcase_add_test(tc, model_in_bf16_without_training);
+              tcase_add_test(tc, progress_of_a_block); tcase_add_test(tc, interrupted_and_refused);
+              tcase_add_test(tc, bytes_of_a_rounded_embedding);
+              tcase_add_test(tc, rates_of_wide_groups))
