@@ -152,7 +152,7 @@ def write_tq():
     i = np.arange(1024, dtype=np.uint64)
     x = (((i * 2654435761 & 0xFFFFFFFF) >> 8).astype(np.float32) / np.float32(2**24) - np.float32(0.5)) * (1 + i // 256).astype(np.float32)
     result = {}
-    for name in ("tq1_0", "tq2_0", "q2_0"):
+    for name in ("q8_0", "tq1_0", "tq2_0", "q2_0"):
         if name == "q2_0":
             data, values = q2_0(x)
         else:
