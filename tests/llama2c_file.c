@@ -30,9 +30,8 @@ int64_t sol_test_llama2c_count(const sol_model *m, int kind)
 
 /* Row r of a half-split q or k matrix is row `interleaved` of the file: lane i of the first half
  * was 2 i, of the second 2 i + 1. */
-static int64_t file_row(const sol_param *p, int kind, int64_t row, int64_t head_dim)
+static int64_t file_row(int kind, int64_t row, int64_t head_dim)
 {
-    (void)p;
     if (kind != 2 && kind != 3) return row;
     int64_t lane = row % head_dim, half = head_dim / 2;
     return row - lane + (lane < half ? 2 * lane : 2 * (lane - half) + 1);
@@ -45,7 +44,7 @@ void sol_test_llama2c_order(const sol_model *m, float *flat, float *file, bool t
             const sol_param *p = param_of(m, kind, l);
             for (int64_t r = 0; r < p->rows; r++) {
                 float *a = flat + p->offset + r * p->cols;
-                float *b = file + file_row(p, kind, r, m->config.head_dim) * p->cols;
+                float *b = file + file_row(kind, r, m->config.head_dim) * p->cols;
                 memcpy(to_file ? b : a, to_file ? a : b, (size_t)p->cols * sizeof *a);
             }
             file += sol_param_count(p);

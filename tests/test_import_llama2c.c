@@ -68,8 +68,13 @@ START_TEST(small_file)
 {
     const int32_t header[7] = {8, 12, 1, 2, 1, 5, 3}, untied[7] = {8, 12, 1, 2, 1, -5, 3};
     sol_model_file c;
+    sol_model *m;
     write_file(header, FLOATS * 4);
     ck_ok(sol_import_llama2c(&c, path, NULL, err));
+    sol_test_llama2c_read(&m, path);
+    ck_assert_int_eq(c.model->n_elements, m->n_elements);
+    ck_assert_mem_eq(c.model->data, m->data, (size_t)m->n_elements * 4);
+    sol_model_free(&m);
     const float *q = sol_model_f32(c.model, sol_model_by_role(c.model, 0, SOL_ROLE_Q));
     const float *up = sol_model_f32(c.model, sol_model_by_role(c.model, 0, SOL_ROLE_UP));
     /* head_dim 4: rows 0 2 1 3 of the file, then 4 6 5 7 */
