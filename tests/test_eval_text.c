@@ -140,12 +140,18 @@ START_TEST(words_are_predicted_once_and_counted)
 }
 END_TEST
 
-static void check_clean(const char *page, const char *want)
+static void check_clean_bytes(const char *page, size_t n, const char *want, size_t n_want)
 {
     sol_text out = {0};
-    ck_ok(sol_wikitext_clean(page, strlen(page), &out, err));
-    ck_assert_str_eq(out.data, want);
+    ck_ok(sol_wikitext_clean(page, n, &out, err));
+    ck_assert_uint_eq(out.n, n_want);
+    ck_assert_mem_eq(out.data, want, n_want + 1);
     sol_free(out.data);
+}
+
+static void check_clean(const char *page, const char *want)
+{
+    check_clean_bytes(page, strlen(page), want, strlen(want));
 }
 
 START_TEST(wikitext_is_cleaned)
@@ -161,6 +167,9 @@ START_TEST(wikitext_is_cleaned)
                 "at 50\xC2\xB0N: the boys' ship; so !");
     check_clean("[ a ] { b } ( not closed", "[a] {b} ( not closed");
     check_clean("", "");
+    /* A byte 0 ends no page, neither where a text is copied nor where it is searched. */
+    static const char zero[] = "a @-@ b\0 ( c ) , d", clean[] = "a-b\0 (c), d";
+    check_clean_bytes(zero, sizeof zero - 1, clean, sizeof clean - 1);
 }
 END_TEST
 

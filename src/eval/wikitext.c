@@ -48,22 +48,25 @@ size_t sol_wikitext_page(const char *text, size_t n)
     return find_title(text, n, 1);
 }
 
-/* Adds the text `at` with every `from` replaced by `to`. */
-static sol_status add_replaced(sol_text *out, const char *at, const char *from, const char *to,
-                               sol_err *err)
+/* Adds text[n] with every `from` replaced by `to`. */
+static sol_status add_replaced(sol_text *out, const char *text, size_t n, const char *from,
+                               const char *to, sol_err *err)
 {
-    size_t n = strlen(from);
-    for (const char *hit; (hit = strstr(at, from)) != NULL; at = hit + n)
-        SOL_TRY(sol_text_add(out, err, "%.*s%s", (int)(hit - at), at, to));
-    return sol_text_add(out, err, "%s", at);
+    const char *at = text, *end = text + n;
+    size_t k = strlen(from);
+    for (const char *hit; (hit = memmem(at, (size_t)(end - at), from, k)) != NULL; at = hit + k) {
+        SOL_TRY(sol_text_add_bytes(out, err, at, (size_t)(hit - at)));
+        SOL_TRY(sol_text_add_bytes(out, err, to, strlen(to)));
+    }
+    return sol_text_add_bytes(out, err, at, (size_t)(end - at));
 }
 
 /* Replaces every `from` in t by `to`, left to right. */
 static sol_status replace(sol_text *t, const char *from, const char *to, sol_err *err)
 {
-    if (t->n == 0 || !strstr(t->data, from)) return SOL_OK;
+    if (!memmem(t->data, t->n, from, strlen(from))) return SOL_OK;
     sol_text out = {0};
-    sol_status st = add_replaced(&out, t->data, from, to, err);
+    sol_status st = add_replaced(&out, t->data, t->n, from, to, err);
     sol_free(t->data);
     *t = out;
     return st;
@@ -90,7 +93,7 @@ static void tighten(sol_text *t, char open, char close)
         t->data[to++] = close;
     }
     t->n = to;
-    if (t->data) t->data[to] = 0;
+    t->data[to] = 0;
 }
 
 /* Cleans t in its place, step by step in the harness' order. */
@@ -117,9 +120,9 @@ static sol_status clean(sol_text *t, sol_err *err)
 sol_status sol_wikitext_clean(const char *page, size_t n, sol_text *out, sol_err *err)
 {
     sol_text t = {0};
-    sol_status st = sol_text_add(&t, err, "%.*s", (int)n, page);
+    sol_status st = sol_text_add_bytes(&t, err, page, n);
     if (st == SOL_OK) st = clean(&t, err);
-    if (st == SOL_OK) st = sol_text_add(out, err, "%s", t.data);
+    if (st == SOL_OK) st = sol_text_add_bytes(out, err, t.data, t.n);
     sol_free(t.data);
     return st;
 }
