@@ -52,19 +52,6 @@ static int32_t hex4(const char *s, const char *end)
     return x;
 }
 
-static size_t put_utf8(char *out, uint32_t rune)
-{
-    if (rune < 0x80) {
-        out[0] = (char)rune;
-        return 1;
-    }
-    int more = rune < 0x800 ? 1 : rune < 0x10000 ? 2 : 3;
-    static const uint8_t lead[] = {0, 0xC0, 0xE0, 0xF0};
-    out[0] = (char)(lead[more] | rune >> (6 * more));
-    for (int i = 1; i <= more; i++) out[i] = (char)(0x80 | (rune >> (6 * (more - i)) & 0x3F));
-    return (size_t)more + 1;
-}
-
 /* Takes the escape at p->at, behind its backslash, and returns its character. */
 static bool escape(parser *p, uint32_t *rune, bool strict)
 {
@@ -119,7 +106,7 @@ static bool string(parser *p, sol_span *text)
         out += p->at - run;
         if (!take(p, '\\')) break;
         if (!escape(p, &rune, text != NULL)) return false;
-        if (text) out += put_utf8(out, rune);
+        if (text) out += sol_utf8_put(rune, out);
     }
     if (text) *text = (sol_span){begin, (size_t)(out - begin)};
     return take(p, '"') || fail(p, "the string is not closed");
