@@ -63,6 +63,14 @@ sol_status sol_test_write_checkpoint(const sol_checkpoint *c, const char *path, 
     return sol_checkpoint_write(&v, path, dtype, err);
 }
 
+void sol_test_config(sol_model_config *c, const char *path)
+{
+    sol_model_file f;
+    ck_ok(sol_model_file_describe(&f, path, SOL_F32, err));
+    *c = f.model->config;
+    sol_model_file_free(&f);
+}
+
 void sol_test_byte_tokenizer(sol_tokenizer **t)
 {
     static char text[256][8];

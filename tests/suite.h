@@ -62,6 +62,9 @@ const char *sol_test_data(const char *name);
 sol_status sol_test_write_checkpoint(const sol_checkpoint *c, const char *path, sol_dtype dtype,
                                      sol_err *err);
 
+/* The configuration of the model in a file. */
+void sol_test_config(sol_model_config *c, const char *path);
+
 /* A tokenizer as SentencePiece makes them: <unk>, <s>, </s>, the 256 bytes, and "ab" with the blank
  * before it and without. */
 enum { SOL_TEST_BYTE_VOCAB = 3 + 256 + 2 };

@@ -226,7 +226,7 @@ START_TEST(eos_lists_come_back)
         ck_ok(sol_model_file_write(&c, model, SOL_F32, NULL, err));
         export("f16", "f32", false);
         import();
-        ck_ok(sol_store_read_header(back, &config, NULL, err));
+        sol_test_config(&config, back);
         ck_assert_int_eq(config.eos_token_id, first);
         ck_assert_int_eq(config.n_more_eos, 3);
         ck_assert_mem_eq(config.more_eos, c.model->config.more_eos, sizeof config.more_eos);

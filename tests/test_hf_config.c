@@ -70,7 +70,7 @@ START_TEST(eos_lists)
         hf_drop("generation_config.json");
         if (cases[i].generation) hf_put("generation_config.json", cases[i].generation);
         ck_ok(hf_import(err));
-        ck_ok(sol_store_read_header(hf_back, &c, NULL, err));
+        sol_test_config(&c, hf_back);
         if (c.eos_token_id >= 0) snprintf(has, sizeof has, "%lld", (long long)c.eos_token_id);
         for (int64_t k = 0; k < c.n_more_eos; k++)
             snprintf(has + strlen(has), sizeof has - strlen(has), " %lld",
@@ -182,7 +182,7 @@ START_TEST(rope_settings)
                  cases[i].text);
         hf_put("config.json", text);
         ck_ok(hf_import(err));
-        ck_ok(sol_store_read_header(hf_back, &c, NULL, err));
+        sol_test_config(&c, hf_back);
         ck_assert_msg(c.rope_theta == cases[i].theta && c.rope_factor == cases[i].factor &&
                           c.rope_original_max_position == cases[i].original,
                       "%s: theta %g, factor %g, original %d", cases[i].text, c.rope_theta,

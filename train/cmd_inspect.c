@@ -135,7 +135,7 @@ static json_t *describe(const sol_h5_file *f, sol_file_kind kind)
     show_eos_list(json_object_get(o, "model"));
     const sol_h5_node *rope = sol_h5_find(f, "/model/rope_scaling");
     if (rope) json_object_set_new(json_object_get(o, "model"), "rope_scaling", attrs_json(rope));
-    if (kind < SOL_FILE_DATASET) json_object_set_new(o, "weights", json_integer(count_weights(f)));
+    if (kind <= SOL_FILE_PACKED) json_object_set_new(o, "weights", json_integer(count_weights(f)));
     for (size_t i = 0; i < f->tree.n; i++)
         if (f->tree.node[i].is_dataset) json_array_append_new(sets, dataset_json(&f->tree.node[i]));
     json_object_set_new(o, "datasets", sets);

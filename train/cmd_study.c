@@ -204,11 +204,9 @@ static sol_status read_word(sol_program *p, sol_study_run *run, int i, sol_err *
     if (kind == SOL_FILE_STUDY) return read_run(run, path, name, err);
     if (kind == SOL_FILE_CHECKPOINT || kind == SOL_FILE_MODEL)
         return read_model(p, run, path, name, err);
-    return sol_fail(err, SOL_ERR_USAGE,
-                    "%s: holds %s; a study needs a run, a checkpoint or a model", path,
-                    kind == SOL_FILE_PACKED    ? "a packed model, whose latent weights are gone"
-                    : kind == SOL_FILE_DATASET ? "a dataset"
-                                               : "a teacher's cache");
+    return sol_fail(
+        err, SOL_ERR_USAGE, "%s: holds %s%s; a study needs a run, a checkpoint or a model", path,
+        sol_file_kind_text(kind), kind == SOL_FILE_PACKED ? ", whose latent weights are gone" : "");
 }
 
 static sol_status print_csv(const sol_study_run *runs, int n, sol_err *err)

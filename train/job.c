@@ -129,14 +129,11 @@ static sol_status read_model_file(sol_program *p, const char *path, sol_dtype dt
                                   sol_model_file *f, sol_err *err)
 {
     sol_file_kind kind;
-    static const char *const names[] = {[SOL_FILE_PACKED] = "a packed model",
-                                        [SOL_FILE_DATASET] = "a dataset",
-                                        [SOL_FILE_STUDY] = "a study",
-                                        [SOL_FILE_TEACHER_CACHE] = "a teacher's cache"};
     if (sol_is_directory(path)) return sol_run_refuse(path, err);
     SOL_TRY(sol_store_kind(path, &kind, err));
     if (kind != SOL_FILE_MODEL && kind != SOL_FILE_CHECKPOINT)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: is %s, not a model to train", path, names[kind]);
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: is %s, not a model to train", path,
+                        sol_file_kind_text(kind));
     SOL_TRY(p ? read_weights(p, path, dtype, f, err)
               : sol_model_file_describe(f, path, dtype, err));
     return f->tokenizer ? SOL_OK : sol_fail(err, SOL_ERR_FORMAT, "%s: holds no tokenizer", path);

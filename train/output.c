@@ -40,7 +40,7 @@ static bool is_ours(const char *path, sol_output_kind want)
     if (sol_store_kind(path, &kind, NULL) != SOL_OK)
         return want == SOL_OUTPUT_MODEL && sol_gguf_is_ours(path);
     if (want == SOL_OUTPUT_DATASET) return kind == SOL_FILE_DATASET;
-    return kind == SOL_FILE_CHECKPOINT || kind == SOL_FILE_MODEL || kind == SOL_FILE_PACKED;
+    return kind <= SOL_FILE_PACKED;
 }
 
 /* What is written into a folder; the first of these files that is there tells by words near its

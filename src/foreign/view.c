@@ -82,9 +82,7 @@ sol_status sol_view_open(sol_view *v, sol_ctx *ctx, const char *path, const sol_
     sol_file_kind kind = SOL_FILE_MODEL;
     *v = (sol_view){.ctx = ctx, .dequantize = dequantize, .file.in.fd = -1};
     sol_status st = sol_copy_string(&v->path, path, strlen(path), err);
-    if (st == SOL_OK) st = sol_store_kind(path, &kind, err);
-    if (st == SOL_OK && kind == SOL_FILE_DATASET)
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s: holds a dataset; a model is needed", path);
+    if (st == SOL_OK) st = sol_store_model_kind(path, &kind, err);
     if (st == SOL_OK && kind == SOL_FILE_PACKED && quant)
         st = sol_fail(err, SOL_ERR_USAGE,
                       "%s: is packed already, it cannot be quantized in another way", path);

@@ -538,12 +538,7 @@ sol_status sol_net_open(sol_net **net, sol_ctx *ctx, const char *path, const sol
 {
     sol_file_kind kind;
     *net = NULL;
-    SOL_TRY(sol_store_kind(path, &kind, err));
-    if (kind == SOL_FILE_DATASET || kind == SOL_FILE_STUDY || kind == SOL_FILE_TEACHER_CACHE)
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: holds a %s; a model is needed", path,
-                        kind == SOL_FILE_DATASET ? "dataset"
-                        : kind == SOL_FILE_STUDY ? "study"
-                                                 : "teacher's cache");
+    SOL_TRY(sol_store_model_kind(path, &kind, err));
     if (kind == SOL_FILE_PACKED && o && o->full_precision)
         return sol_fail(err, SOL_ERR_USAGE, "%s: a packed model has no full-precision weights",
                         path);

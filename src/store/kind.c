@@ -38,6 +38,23 @@ sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err)
     return st;
 }
 
+const char *sol_file_kind_text(sol_file_kind kind)
+{
+    static const char *const names[] = {
+        [SOL_FILE_CHECKPOINT] = "a checkpoint", [SOL_FILE_MODEL] = "a model file",
+        [SOL_FILE_PACKED] = "a packed model",   [SOL_FILE_DATASET] = "a dataset",
+        [SOL_FILE_STUDY] = "a study",           [SOL_FILE_TEACHER_CACHE] = "a teacher's cache"};
+    return names[kind];
+}
+
+sol_status sol_store_model_kind(const char *path, sol_file_kind *kind, sol_err *err)
+{
+    SOL_TRY(sol_store_kind(path, kind, err));
+    if (*kind <= SOL_FILE_PACKED) return SOL_OK;
+    return sol_fail(err, SOL_ERR_FORMAT, "%s: holds %s; a model is needed", path,
+                    sol_file_kind_text(*kind));
+}
+
 static sol_status get_tokenizer(const sol_h5_file *f, sol_tokenizer **t, sol_err *err)
 {
     sol_model_config any = {.vocab_size = INT32_MAX};
@@ -96,7 +113,7 @@ static sol_status digest_of(const sol_h5_file *f, uint64_t *digest, sol_err *err
 {
     sol_file_kind kind = SOL_FILE_MODEL;
     SOL_TRY(kind_of(f, &kind, err));
-    if (kind != SOL_FILE_CHECKPOINT && kind != SOL_FILE_MODEL && kind != SOL_FILE_PACKED)
+    if (kind > SOL_FILE_PACKED)
         return sol_fail(err, SOL_ERR_FORMAT, "%s: is not a model with its weights", f->path);
     *digest = SOL_FNV_START;
     for (size_t i = 0; i < f->tree.n; i++) { /* in the order of the paths */
@@ -115,41 +132,6 @@ sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *e
     sol_h5_file f;
     SOL_TRY(sol_h5_open(&f, path, err));
     sol_status st = digest_of(&f, digest, err);
-    sol_h5_close(&f);
-    return st;
-}
-
-/* What a file is called that holds no model; NULL: it holds one. */
-static const char *not_a_model(sol_file_kind kind)
-{
-    static const char *const names[] = {[SOL_FILE_DATASET] = "dataset",
-                                        [SOL_FILE_STUDY] = "study",
-                                        [SOL_FILE_TEACHER_CACHE] = "teacher's cache"};
-    return names[kind];
-}
-
-static sol_status get_header(const sol_h5_file *f, sol_model_config *config,
-                             sol_tokenizer **tokenizer, sol_err *err)
-{
-    sol_model_config c;
-    sol_file_kind kind = SOL_FILE_MODEL;
-    SOL_TRY(kind_of(f, &kind, err));
-    if (not_a_model(kind))
-        return sol_fail(err, SOL_ERR_FORMAT, "%s: holds a %s, not a model", f->path,
-                        not_a_model(kind));
-    SOL_TRY(sol_part_get_config(f, &c, err));
-    if (tokenizer) SOL_TRY(sol_part_get_tokenizer(f, &c, tokenizer, err));
-    if (config) *config = c;
-    return SOL_OK;
-}
-
-sol_status sol_store_read_header(const char *path, sol_model_config *config,
-                                 sol_tokenizer **tokenizer, sol_err *err)
-{
-    sol_h5_file f;
-    if (tokenizer) *tokenizer = NULL;
-    SOL_TRY(sol_h5_open(&f, path, err));
-    sol_status st = get_header(&f, config, tokenizer, err);
     sol_h5_close(&f);
     return st;
 }

@@ -6,6 +6,7 @@
 
 #include "store/model_file.h"
 
+/* What holds a model comes first. */
 typedef enum {
     SOL_FILE_CHECKPOINT,
     SOL_FILE_MODEL,
@@ -16,16 +17,16 @@ typedef enum {
 } sol_file_kind;
 /* What kind of file it is, by its root attributes; SOL_ERR_FORMAT: none of these. */
 sol_status sol_store_kind(const char *path, sol_file_kind *kind, sol_err *err);
+/* The same of a file that must hold a model; SOL_ERR_FORMAT, too: it holds something else. */
+sol_status sol_store_model_kind(const char *path, sol_file_kind *kind, sol_err *err);
+/* "a packed model", for messages; static storage. */
+const char *sol_file_kind_text(sol_file_kind kind);
 /* A tokenizer from any file: alone from a checkpoint, model or packed file (SOL_ERR_FORMAT when
  * there is none in it), or what sol_tokenizer_open reads. */
 sol_status sol_store_tokenizer(sol_tokenizer **t, const char *path, sol_err *err);
 /* A digest of the configuration and the parameters in a checkpoint, model or packed file; nothing
  * else in the file counts. */
 sol_status sol_store_model_digest(const char *path, uint64_t *digest, sol_err *err);
-/* Only the configuration and the tokenizer of a checkpoint, model file or packed model; either may
- * be NULL. The caller owns *tokenizer, which is NULL when the file has none. */
-sol_status sol_store_read_header(const char *path, sol_model_config *config,
-                                 sol_tokenizer **tokenizer, sol_err *err);
 /* Reads the windows of a checkpoint, model file or packed model. */
 sol_status sol_store_read_windows(const char *path, sol_windows *w, sol_err *err);
 /* Reads a file of ours for its checksums: of every dataset, and of the windows of a teacher's

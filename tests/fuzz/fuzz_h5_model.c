@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_check(err.text[0]);
         return 0;
     }
-    if (sol_store_read_header(path, NULL, &t, &err) == SOL_OK) sol_tokenizer_free(&t);
+    if (sol_store_tokenizer(&t, path, &err) == SOL_OK) sol_tokenizer_free(&t);
     if (sol_checkpoint_read(&c, path, SOL_BF16, &err) == SOL_OK) sol_checkpoint_free(&c);
     if (sol_checkpoint_read(&c, path, SOL_F32, &err) != SOL_OK) return 0;
     compute(ctx, &c.file);
