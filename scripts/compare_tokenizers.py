@@ -133,6 +133,7 @@ KINDS = {
     "characters, unknown fused": lambda: sentencepiece(P.Whitespace(), byte_fallback=False),
     "characters without unknown": lambda: sentencepiece(P.Sequence([P.WhitespaceSplit(), P.Punctuation(), P.Digits(True)]), byte_fallback=False, unk_token=None),
     "some bytes, unknown": lambda: edited(sentencepiece(norm=LLAMA_NORM), lambda f: [f["model"]["vocab"].pop(f"<0x{b:02X}>") for b in range(0xC0, 0xF5, 3)] and None),
+    "bytes that are added tokens": lambda: sentencepiece(norm=LLAMA_NORM, added=[AddedToken("<0x20>", normalized=False), AddedToken("<0xC3>", normalized=False), AddedToken("<0x2D>", special=True)], decoder=decoders.Sequence(LLAMA_DECODER + [decoders.Strip(" ", 1, 0)])),
     "StripAccents": lambda: sentencepiece(P.Metaspace(), N.StripAccents()),
     "BertNormalizer": lambda: byte_level(normalizer=N.BertNormalizer()),
     "UnicodeScripts": lambda: byte_level(sequence(P.UnicodeScripts())),
@@ -149,7 +150,7 @@ GOLDEN = ["llama3", "gpt2 prefix space", "bytes without regex", "qwen2 with NFC"
           "split merged_with_next", "split contiguous, inverted", "split empty matches", "split \\w \\d", "punctuation", "whitespace", "char delimiter", "added tokens that strip",
           "added tokens and NFKC, lowercase", "added token behind a hole", "ids with holes", "#version in merges", "llama legacy", "llama legacy, added tokens", "gemma",
           "metaspace first", "metaspace always", "metaspace never, split", "metaspace first, split, _", "metaspace, strip", "metaspace, NFD, replace",
-          "NFKD, no blanks replaced", "characters, unknown fused", "characters without unknown", "some bytes, unknown"]
+          "NFKD, no blanks replaced", "characters, unknown fused", "characters without unknown", "some bytes, unknown", "bytes that are added tokens"]
 
 
 def hostile(rng, n):

@@ -109,11 +109,11 @@ static sol_status index_token(sol_tokenizer *t, int32_t id, char **bytes, size_t
     bool characters = t->kind == SOL_TOK_CHARACTERS;
     size_t n;
     const char *text = sol_tok_text(t, id, &n);
-    if (t->type[id] == SOL_TOKEN_BYTE) {
+    bool in_vocab = sol_tok_added(t, id) & SOL_ADDED_IN_VOCAB;
+    if (t->type[id] == SOL_TOKEN_BYTE || (characters && in_vocab)) {
         int byte = characters ? sol_byte_token(text, n) : n == 1 ? (uint8_t)text[0] : -1;
         if (byte >= 0) t->byte_id[byte] = id;
     }
-    bool in_vocab = sol_tok_added(t, id) & SOL_ADDED_IN_VOCAB;
     if (t->type[id] == SOL_TOKEN_NORMAL ||
         (characters && (in_vocab || t->type[id] == SOL_TOKEN_BYTE)))
         return index_word(t, id, text, n, err);

@@ -197,13 +197,17 @@ static sol_status decode_token(const sol_decoder *d, sol_pieces buffer[2], bool 
         *text = to->bytes;
         *n = to->n_bytes;
     }
-    if (!first) return SOL_OK;
+    return SOL_OK;
+}
+
+/* Takes away what Strip takes from the beginning of a text. */
+static void strip_start(const sol_decoder *d, const char **text, size_t *n)
+{
     size_t n_strip = strlen(d->strip);
     for (int i = 0; i < d->n_strip && *n >= n_strip && memcmp(*text, d->strip, n_strip) == 0; i++) {
         *text += n_strip;
         *n -= n_strip;
     }
-    return SOL_OK;
 }
 
 /* Appends the piece of token `id` to p; `first`: as it stands at the beginning of a text. */
@@ -212,14 +216,15 @@ static sol_status append_piece(const sol_tokenizer *t, int32_t id, bool first, s
 {
     size_t n;
     const char *text = sol_tok_shown_text(t, id, &n);
-    char byte = 0;
-    if (t->type[id] == SOL_TOKEN_BYTE && t->decoder.bytes) {
-        byte = (char)sol_byte_token(text, n);
+    int value = t->decoder.bytes ? sol_byte_token(text, n) : -1;
+    char byte = (char)value;
+    if (value >= 0) {
         text = &byte;
         n = 1;
     } else {
         SOL_TRY(decode_token(&t->decoder, buffer, first, &text, &n, err));
     }
+    if (first) strip_start(&t->decoder, &text, &n);
     SOL_TRY(sol_grow_array((void **)&p->bytes, &p->cap_bytes, p->n_bytes + n, 1, err));
     if (n) memcpy(p->bytes + p->n_bytes, text, n);
     p->n_bytes += n;
