@@ -359,6 +359,32 @@ START_TEST(resume_is_exact)
 }
 END_TEST
 
+/* A file has room for the records of its run and no more, so that a resume at any step, also
+ * behind the last one, leaves its bits alone. */
+START_TEST(room_is_exact)
+{
+    char before[96];
+    snprintf(before, sizeof before, "%s/before.h5", dir);
+    for (int64_t every = 1; every <= STEPS + 1; every++) {
+        trainer t;
+        sol_study_opts o = study_opts();
+        char *data;
+        size_t n;
+        o.every = every;
+        trainer_make(&t, 1, false);
+        ck_ok(sol_study_create(&t.study, t.ctx, t.model, sherry(), &o, err));
+        ck_ok(sol_study_start(t.study, path, 0, err));
+        train_to(&t, STEPS);
+        ck_ok(sol_file_read(path, &data, &n, err));
+        ck_ok(sol_file_write(before, data, n, err));
+        sol_free(data);
+        ck_ok(sol_study_start(t.study, path, STEPS, err));
+        same_files(path, before);
+        trainer_free(&t);
+    }
+}
+END_TEST
+
 START_TEST(longer_and_other_runs)
 {
     trainer t;
@@ -473,5 +499,5 @@ SOL_TEST_MAIN("study recorder", tcase_add_checked_fixture(tc, setup, teardown);
               tcase_add_test(tc, tape_watch); tcase_add_test(tc, records_are_what_they_say);
               tcase_add_test(tc, training_does_not_notice);
               tcase_add_test(tc, threads_change_nothing); tcase_add_test(tc, resume_is_exact);
-              tcase_add_test(tc, longer_and_other_runs); tcase_add_test(tc, selection);
-              tcase_add_test(tc, full_precision_and_static))
+              tcase_add_test(tc, room_is_exact); tcase_add_test(tc, longer_and_other_runs);
+              tcase_add_test(tc, selection); tcase_add_test(tc, full_precision_and_static))

@@ -301,18 +301,19 @@ static const float *weights(const sol_study *s, const sol_param *p)
     return s->dense;
 }
 
-/* From `step` to the end, with room for the last step's. */
+/* Exactly those from `step` to the end, so that a resume finds room and a file of the same bits. */
 static int64_t records_needed(const sol_study *s, int64_t step)
 {
-    return sol_max_i64(s->opts.steps - step, 0) / s->opts.every + 2;
+    int64_t every = s->opts.every, end = s->opts.steps;
+    bool last_alone = step < end && (end - 1) % every != 0;
+    return sol_max_i64(sol_ceil_div(end, every) - sol_ceil_div(step, every), 0) + last_alone;
 }
 
 static sol_status create_file(sol_study *s, const char *path, int64_t step,
                               const sol_study_file *from, sol_err *err)
 {
     sol_study_file *f;
-    /* One more than is needed, so that a resume at any step finds room and no file is made anew. */
-    int64_t n = records_needed(s, step) + 1 + (from ? sol_study_file_records(from) : 0);
+    int64_t n = sol_max_i64(records_needed(s, step) + (from ? sol_study_file_records(from) : 0), 1);
     if (!from)
         for (int i = 0; i < s->n_layers; i++) {
             const sol_param *p = s->layer[i].param;
