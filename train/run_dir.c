@@ -83,6 +83,15 @@ static void look_for_files(sol_run_dir *d)
     }
 }
 
+/* Whether text [n] may be what write_lock left in a file: all of it, or as much as a killed process
+ * or a lost power let through, which may be bytes of 0. */
+static bool is_ours(const char *text, size_t n)
+{
+    size_t digits = strspn(text, "0123456789"), zeros = 0;
+    while (zeros < n && text[zeros] == 0) zeros++;
+    return digits == n || zeros == n || strcmp(text + digits, "\n") == 0;
+}
+
 static sol_status lock_dir(sol_run_dir *d, sol_err *err)
 {
     char path[SOL_PATH_MAX];
@@ -101,7 +110,7 @@ static sol_status lock_dir(sol_run_dir *d, sol_err *err)
                       digits ? (int)digits : 9, digits ? d->lock_was : "(unknown)");
     else if (n < 0)
         st = sol_fail_errno(err, path, "cannot read");
-    else if (n > 0 && strcmp(d->lock_was + digits, "\n") != 0)
+    else if (n + 1 == sizeof d->lock_was || !is_ours(d->lock_was, (size_t)n))
         st = sol_fail(err, SOL_ERR_IO,
                       "%s: is not the lock of a run, which holds the number of a process", path);
     if (st != SOL_OK) {

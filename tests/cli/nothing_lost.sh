@@ -42,6 +42,12 @@ fresh
 echo "$mine" >"$dir/w/run/lock"
 refuse "run/lock: is not the lock of a run" train
 refuse "run/lock: is not the lock of a run" train --resume
+# What a process that was killed, or a machine that lost its power, in the middle of it leaves is one: the run begins.
+for torn in 123 '\0\0\0\0\0\0' ''; do
+    fresh
+    printf "$torn" >"$dir/w/run/lock"
+    expect 0 "" train -q
+done
 fresh
 echo 123 >"$dir/w/run/lock"
 echo "$mine" >"$dir/w/run/log.txt"
