@@ -31,7 +31,6 @@ static sol_status add_document(sol_dataset_writer *w, const sol_tokens *data, in
     return sol_dataset_writer_add(w, *ids, (size_t)n, err);
 }
 
-/* origin 0: none. */
 static sol_status write_documents(const sol_tokenizer *tokenizer, const sol_tokens *data,
                                   uint64_t origin, const char *path, sol_err *err)
 {
@@ -62,21 +61,28 @@ static sol_status origin_of(const sol_config *c, const sol_self_opts *o, uint64_
     return SOL_OK;
 }
 
-/* What an earlier process has finished; *d stays all zeros where there is nothing. */
-static sol_status open_part(text *x, sol_dataset *d, sol_err *err)
+/* What an earlier process has sampled, from the same model. */
+static sol_status open_sampled(const text *x, const char *path, sol_dataset *d, sol_err *err)
 {
     sol_err why = {0};
-    if (!sol_file_exists(x->part)) return SOL_OK;
-    sol_status st = sol_dataset_open(d, x->part, &why);
+    sol_status st = sol_dataset_open(d, path, &why);
     if (st != SOL_OK)
         return sol_fail(err, st, "%s%s", why.text,
                         st == SOL_ERR_FORMAT ? "; without this file the text is sampled anew" : "");
-    if (d->origin != x->origin || d->tokens.tokenizer_hash != sol_tokenizer_hash(x->tokenizer))
-        return sol_fail(err, SOL_ERR_CONFIG,
-                        "%s: cannot resume, this is not the model its text was sampled from",
-                        x->part);
-    x->restored = d->tokens.n;
-    return SOL_OK;
+    if (d->origin == x->origin && d->tokens.tokenizer_hash == sol_tokenizer_hash(x->tokenizer))
+        return SOL_OK;
+    return sol_fail(err, SOL_ERR_CONFIG,
+                    "%s: cannot resume, this is not the model its text was sampled from", path);
+}
+
+/* A text that is finished is taken as it is. */
+static sol_status take_finished(const text *x, const char *path, sol_err *err)
+{
+    sol_dataset d = {0};
+    sol_status st = open_sampled(x, path, &d, err);
+    sol_dataset_close(&d);
+    if (st == SOL_OK) unlink(x->part); /* of a process that was killed just before it did */
+    return st;
 }
 
 /* ---- progress ---- */
@@ -127,7 +133,7 @@ static sol_status sample(text *x, const sol_model *m, sol_self_opts *o, const ch
     sol_status st = sol_net_from_model(&net, ctx, m, x->tokenizer, NULL, NULL, err);
     if (st == SOL_OK) st = sol_self_data_sample(net, o, &data, err);
     sol_live_clear(x->program);
-    if (st == SOL_OK) st = write_documents(x->tokenizer, &data.tokens, 0, path, err);
+    if (st == SOL_OK) st = write_documents(x->tokenizer, &data.tokens, x->origin, path, err);
     sol_self_data_free(&data);
     sol_net_free(&net);
     return st;
@@ -142,12 +148,10 @@ sol_status sol_job_sample_self(sol_program *p, const sol_config *c, sol_run_dir 
     text x = {.program = p, .tokenizer = t, .dir = dir, .total = o.n_tokens};
     char duration[32];
     sol_run_dir_file(dir, "tokens-self-part.h5", x.part);
-    if (dir->has_run && sol_file_exists(path)) {
-        unlink(x.part); /* of a process that was killed just before it did */
-        return SOL_OK;
-    }
     SOL_TRY(origin_of(c, &o, &x.origin, err));
-    sol_status st = open_part(&x, &part, err);
+    if (dir->has_run && sol_file_exists(path)) return take_finished(&x, path, err);
+    sol_status st = sol_file_exists(x.part) ? open_sampled(&x, x.part, &part, err) : SOL_OK;
+    x.restored = part.tokens.n;
     if (st == SOL_OK && x.restored > 0)
         sol_log_line(&p->log, SOL_LOG_INFO, "%" PRId64 " sampled tokens taken from %s", x.restored,
                      x.part);

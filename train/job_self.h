@@ -10,9 +10,9 @@
 #include "job.h"
 #include "run_dir.h"
 
-/* Makes the dataset `path` in dir, which is claimed, unless the run has it already. m: of
- * model.init. Goes on with what dir holds of an earlier process; SOL_ERR_CONFIG: that was sampled
- * from another model, or otherwise. */
+/* Before the run has a checkpoint: makes the dataset `path` in dir, which is claimed, unless the
+ * run has it already. m: of model.init. Goes on with what dir holds of an earlier process;
+ * SOL_ERR_CONFIG: that was sampled from another model, or otherwise. */
 sol_status sol_job_sample_self(sol_program *p, const sol_config *c, sol_run_dir *dir,
                                const sol_model *m, const sol_tokenizer *t, const char *path,
                                sol_err *err);

@@ -84,7 +84,7 @@ static sol_status open_train_data(sol_trainer *t, const opening *o, sol_err *err
             "%s: cannot resume, this file is missing: it holds the text that was sampled "
             "from the model before the run's first step",
             sampled);
-    if (self && !made) {
+    if (self && !made && t->saved_step < 0) {
         sol_model plain = o->norms.added ? sol_model_without_sub_norms(t->model) : *t->model;
         SOL_TRY(sol_job_sample_self(t->program, c, &t->dir, &plain, t->tokenizer, sampled, err));
     }

@@ -62,9 +62,15 @@ mv "$dir/model.h5" "$model"
 FULL_AT=$keeps:3 expect 1 "No space left" train "$dir/c"
 expect 0 "sampled tokens taken from $dir/c/tokens-self-part.h5" train "$dir/c"
 same "$dir/c" "a kill in the middle, a full disk"
+rm "$dir/c/ckpt"/step-*
 part "$dir/part.h5"
 expect 0 "" train "$dir/c"
 same "$dir/c" "a kill before the part was removed"
+rm "$dir/c/ckpt"/step-*
+mv "$model" "$dir/model.h5"
+cp "$dir/run/ckpt/step-000001.h5" "$model"
+expect 2 "c/tokens-self.h5: cannot resume, this is not the model its text was sampled from" train "$dir/c"
+mv "$dir/model.h5" "$model"
 
 start $keeps:20 train "$dir/self.yaml" --set run.dir="$dir/e"
 kill -INT "$pid"
