@@ -1,3 +1,5 @@
+/* The floor of the library: half precision, random numbers, threads, files and locks, errors, JSON
+ * numbers, sets of processor features, memory. */
 #include "suite.h"
 
 #include <errno.h>
@@ -14,22 +16,41 @@
 #include "base/enums.h"
 #include "base/json.h"
 #include "base/num.h"
+#include "base/text.h"
 #include "base/textio.h"
+
+/* What a pattern of 16 bits stands for by IEEE 754, with so many bits of exponent. */
+static double half_value(uint32_t h, int exponent_bits)
+{
+    int fraction_bits = 15 - exponent_bits, top = (1 << exponent_bits) - 1, bias = top / 2;
+    int exponent = (int)(h >> fraction_bits) & top;
+    double fraction = (double)(h & ((1u << fraction_bits) - 1)), sign = h >> 15 ? -1 : 1;
+    if (exponent == top) return fraction > 0 ? NAN : sign * INFINITY;
+    if (exponent == 0) return sign * ldexp(fraction, 1 - bias - fraction_bits);
+    return sign * ldexp(fraction + (1 << fraction_bits), exponent - bias - fraction_bits);
+}
+
+static void check_half(float value, double want)
+{
+    ck_assert(isnan(want) ? isnan(value) : value == want && !signbit(value) == !signbit(want));
+}
 
 START_TEST(half_round_trip)
 {
     for (uint32_t h = 0; h < 0x10000; h++) {
         float f = sol_f16_to_f32((sol_f16)h), b = sol_bf16_to_f32((sol_bf16)h);
+        check_half(f, half_value(h, 5));
+        check_half(b, half_value(h, 8));
         if (!isnan(f)) ck_assert_uint_eq(sol_f32_to_f16(f), h);
         if (!isnan(b)) ck_assert_uint_eq(sol_f32_to_bf16(b), h);
     }
 }
 END_TEST
 
+/* Between every pair of neighbours the midpoint goes to the even one, a hair beside it to the
+ * nearer one. */
 START_TEST(f16_rounds_to_nearest_even)
 {
-    /* Between every pair of neighbours the midpoint goes to the even one, a hair beside it to the
-     * nearer one. */
     for (uint32_t h = 0; h < 0x7bff; h++) {
         double lo = sol_f16_to_f32((sol_f16)h), hi = sol_f16_to_f32((sol_f16)(h + 1)),
                mid = (lo + hi) / 2;
@@ -37,11 +58,27 @@ START_TEST(f16_rounds_to_nearest_even)
         ck_assert_uint_eq(sol_f32_to_f16(nextafterf((float)mid, 0)), h);
         ck_assert_uint_eq(sol_f32_to_f16(nextafterf((float)mid, INFINITY)), h + 1);
     }
-    ck_assert_uint_eq(sol_f32_to_f16(65519.99f), 0x7bff);
+    ck_assert_uint_eq(sol_f32_to_f16(SOL_F16_MAX), 0x7bff);
     ck_assert_uint_eq(sol_f32_to_f16(65520.0f), 0x7c00);
+    ck_assert_float_eq(nextafterf(SOL_F16_MAX, INFINITY), 65520.0f);
     ck_assert_uint_eq(sol_f32_to_f16(-1e30f), 0xfc00);
     ck_assert(isnan(sol_f16_to_f32(sol_f32_to_f16(NAN))));
+}
+END_TEST
+
+START_TEST(bf16_rounds_to_nearest_even)
+{
+    for (uint32_t h = 0; h < 0x7f7f; h++) {
+        float mid = (float)((half_value(h, 8) + half_value(h + 1, 8)) / 2);
+        ck_assert_uint_eq(sol_f32_to_bf16(mid), h + (h & 1));
+        ck_assert_uint_eq(sol_f32_to_bf16(nextafterf(mid, 0)), h);
+        ck_assert_uint_eq(sol_f32_to_bf16(nextafterf(mid, INFINITY)), h + 1);
+    }
+    ck_assert_uint_eq(sol_f32_to_bf16(SOL_BF16_MAX), 0x7f7f);
+    ck_assert_uint_eq(sol_f32_to_bf16(nextafterf(SOL_BF16_MAX, INFINITY)), 0x7f80);
+    ck_assert_uint_eq(sol_f32_to_bf16(-FLT_MAX), 0xff80);
     ck_assert(isnan(sol_bf16_to_f32(sol_f32_to_bf16(NAN))));
+    ck_assert(isnan(sol_bf16_to_f32(sol_f32_to_bf16(sol_f32_from_bits(0x7f800001)))));
 }
 END_TEST
 
@@ -76,15 +113,42 @@ END_TEST
 
 START_TEST(philox_known_answers)
 {
-    /* Random123's kat_vectors for philox4x32-10. */
-    uint32_t out[4];
-    sol_philox4x32(0, 0, 0, out);
-    ck_assert_uint_eq(out[0], 0x6627e8d5);
-    ck_assert_uint_eq(out[3], 0x9b00dbd8);
-    sol_philox4x32(~0ull, ~0ull, ~0ull, out);
-    ck_assert_uint_eq(out[0], 0x408f276d);
-    ck_assert_uint_eq(out[1], 0x41c83b0e);
-    ck_assert_uint_eq(out[3], 0x6d5451fd);
+    /* Random123's kat_vectors for philox4x32-10: key, counter, output. */
+    static const struct {
+        uint64_t seed, stream, block;
+        uint32_t out[4];
+    } want[] = {
+        {0, 0, 0, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+        {~0ull, ~0ull, ~0ull, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+        {0x299f31d0a4093822,
+         0x0370734413198a2e,
+         0x85a308d3243f6a88,
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+    };
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        uint32_t out[4];
+        sol_philox4x32(want[i].seed, want[i].stream, want[i].block, out);
+        ck_assert_mem_eq(out, want[i].out, sizeof out);
+    }
+}
+END_TEST
+
+/* The drawn numbers by their definitions, from the words of the stream. */
+START_TEST(numbers_drawn)
+{
+    uint32_t word[8];
+    sol_philox4x32(5, SOL_STREAM_TEST, 0, word);
+    sol_philox4x32(5, SOL_STREAM_TEST, 1, word + 4);
+    sol_rng r = sol_rng_make(5, SOL_STREAM_TEST);
+    ck_assert_uint_eq(sol_rng_u32(&r), word[0]);
+    ck_assert_uint_eq(sol_rng_u64(&r), (uint64_t)word[1] << 32 | word[2]);
+    ck_assert_float_eq(sol_rng_uniform(&r), (float)(word[3] >> 8) / 0x1p24f);
+    double u = (word[4] + 1.0) / 0x1p32, v = word[5] / 0x1p32;
+    ck_assert_float_eq(sol_rng_normal(&r), (float)(sqrt(-2 * log(u)) * cos(2 * acos(-1) * v)));
+    ck_assert_uint_eq(sol_rng_below(&r, 1000), ((uint64_t)word[6] << 32 | word[7]) % 1000);
+    ck_assert_uint_eq(sol_rng_below(&r, 1), 0);
+    r.counter = 6;
+    ck_assert_uint_eq(sol_rng_u32(&r), word[6]);
 }
 END_TEST
 
@@ -225,6 +289,116 @@ START_TEST(replacement_is_locked)
     ck_assert(!sol_file_exists(temp));
     ck_ok(sol_replace_begin(&r, path, 1, err));
     sol_replace_abort(&r);
+    sol_test_dir_remove(dir);
+}
+END_TEST
+
+START_TEST(parts_of_files)
+{
+    char dir[64], path[96], head[6], *data = NULL;
+    size_t n;
+    sol_in in;
+    sol_map map;
+    uint32_t crc;
+    uint64_t size;
+    sol_test_dir_make(dir);
+    snprintf(path, sizeof path, "%s/a", dir);
+    ck_ok(sol_file_write(path, "123456789", 9, err));
+    ck_ok(sol_file_crc(path, &crc, err));
+    ck_assert_uint_eq(crc, 0xe3069283); /* as in RFC 3720 */
+    ck_ok(sol_file_size(path, &size, err));
+    ck_assert_uint_eq(size, 9);
+    ck_ok(sol_file_head(path, head, 4, err));
+    ck_assert_mem_eq(head, "1234", 4);
+    ck_ok(sol_in_open(&in, path, err));
+    ck_ok(sol_in_read(&in, 6, head, 3, err));
+    ck_assert_mem_eq(head, "789", 3);
+    ck_fails(sol_in_read(&in, 7, head, 3, err), SOL_ERR_FORMAT, "/a: ends at byte 9, 1 bytes");
+    ck_ok(sol_in_map(&in, &map, err));
+    sol_in_close(&in);
+    ck_assert_uint_eq(map.size, 9);
+    ck_assert_mem_eq(map.data, "123456789", 9);
+    sol_map_close(&map);
+    ck_assert(map.data == NULL && map.size == 0);
+    sol_map_close(&map);
+
+    ck_ok(sol_file_write(path, "ab", 2, err));
+    ck_ok(sol_file_head(path, head, sizeof head, err));
+    ck_assert_mem_eq(head, "ab\0\0\0", sizeof head);
+    ck_ok(sol_file_write(path, NULL, 0, err));
+    ck_ok(sol_map_open(&map, path, err));
+    ck_assert(map.data == NULL && map.size == 0);
+    ck_ok(sol_file_crc(path, &crc, err));
+    ck_assert_uint_eq(crc, 0);
+    ck_ok(sol_file_read(path, &data, &n, err));
+    ck_assert(n == 0 && data[0] == 0);
+    sol_free(data);
+    ck_fails(sol_map_open(&map, dir, err), SOL_ERR_IO, "regular");
+    ck_assert(map.data == NULL && map.size == 0);
+    sol_test_dir_remove(dir);
+}
+END_TEST
+
+/* Only a file with one name of its own is changed in place; a pipe without a reader is not waited
+ * for. */
+START_TEST(a_file_of_its_own)
+{
+    char dir[64], path[96], other[96];
+    int fd;
+    sol_test_dir_make(dir);
+    snprintf(path, sizeof path, "%s/a", dir);
+    snprintf(other, sizeof other, "%s/b", dir);
+    ck_fails(sol_own_open(&fd, path, "name", O_WRONLY, err), SOL_ERR_IO, "name: cannot write");
+    ck_ok(sol_own_open(&fd, path, "name", O_WRONLY | O_CREAT, err));
+    close(fd);
+    ck_ok(sol_file_differs(path, other, err));
+    ck_ok(sol_file_differs(other, path, err));
+    ck_assert_int_eq(symlink(path, other), 0);
+    ck_fails(sol_own_open(&fd, other, "name", O_WRONLY, err), SOL_ERR_IO, "is a symbolic link");
+    ck_fails(sol_file_differs(path, other, err), SOL_ERR_USAGE, "/b: is read, too");
+    unlink(other);
+    ck_assert_int_eq(link(path, other), 0);
+    ck_fails(sol_own_open(&fd, other, "name", O_WRONLY, err), SOL_ERR_IO, "a hard link");
+    ck_assert_int_eq(fd, -1);
+    ck_fails(sol_file_differs(path, other, err), SOL_ERR_USAGE, "/b: is read, too");
+    unlink(other);
+    ck_assert_int_eq(mkfifo(other, 0600), 0);
+    ck_fails(sol_own_open(&fd, other, "name", O_WRONLY, err), SOL_ERR_IO, "is not a regular file");
+    ck_fails(sol_own_open(&fd, other, "name", O_RDWR, err), SOL_ERR_IO, "is not a regular file");
+    ck_fails(sol_own_open(&fd, dir, "name", O_WRONLY, err), SOL_ERR_IO, "name: ");
+    sol_test_dir_remove(dir);
+}
+END_TEST
+
+START_TEST(parts_of_paths)
+{
+    static const char *const bad[] = {"~/a", "~", "a/$HOME", "${X}", "$$_", "a$b"},
+                             *const good[] = {"a~", "./~", "a$", "$1", "a/~b", "", "$-$"};
+    static const char *const last[][2] = {{"a", "a"},      {"/a/bc", "bc"}, {"a/b/", "b"},
+                                          {"a/b///", "b"}, {"/", ""},       {"//", ""},
+                                          {"", ""},        {"/x", "x"}};
+    char dir[64], path[96], deep[128];
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        ck_fails(sol_path_check(bad[i], err), SOL_ERR_USAGE, bad[i]);
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) ck_ok(sol_path_check(good[i], err));
+    for (size_t i = 0; i < sizeof last / sizeof *last; i++) {
+        size_t n;
+        const char *at = sol_path_last(last[i][0], &n);
+        ck_assert_uint_eq(n, strlen(last[i][1]));
+        ck_assert_mem_eq(at, last[i][1], n);
+    }
+    sol_test_dir_make(dir);
+    snprintf(path, sizeof path, "%s/a/b", dir);
+    ck_ok(sol_dir_create(path, err));
+    ck_ok(sol_dir_create(path, err));
+    ck_assert(sol_file_exists(path));
+    snprintf(path, sizeof path, "%s/file", dir);
+    ck_ok(sol_file_write(path, "x", 1, err));
+    ck_fails(sol_dir_create(path, err), SOL_ERR_IO, "/file: exists and is not a directory");
+    snprintf(deep, sizeof deep, "%s/c", path);
+    ck_fails(sol_dir_create(deep, err), SOL_ERR_IO, "/file/c: cannot make directory");
+    ck_fails(sol_dir_create("$HOME/x", err), SOL_ERR_USAGE, "$HOME/x");
+    ck_fails(sol_dir_create("", err), SOL_ERR_IO, "usable");
     sol_test_dir_remove(dir);
 }
 END_TEST
@@ -470,6 +644,98 @@ START_TEST(tiers_are_sets_of_features)
 }
 END_TEST
 
+START_TEST(memory)
+{
+    uint64_t before = sol_alloc_count();
+    void *p;
+    unsigned char *block = NULL;
+    size_t capacity = 0;
+    char *bytes = NULL, *copy;
+    ck_ok(sol_alloc_array(&p, 0, 8, err));
+    ck_assert_ptr_nonnull(p);
+    sol_free(p);
+    ck_ok(sol_alloc_array(&p, 7, 13, err));
+    ck_assert_uint_eq((uintptr_t)p % SOL_ALIGN, 0);
+    for (int i = 0; i < 7 * 13; i++) ck_assert_uint_eq(((unsigned char *)p)[i], 0);
+    sol_free(p);
+    ck_assert_uint_eq(sol_alloc_count(), before + 2);
+    ck_fails(sol_alloc_array(&p, SIZE_MAX / 4, 8, err), SOL_ERR_RANGE, "does not fit");
+    ck_assert_ptr_null(p);
+    ck_fails(sol_alloc_array(&p, SIZE_MAX / 4, 1, err), SOL_ERR_NOMEM, "out of memory");
+    ck_assert_ptr_null(p);
+    for (size_t n = 1; n < 5000; n = n * 2 + 1) {
+        size_t had = capacity;
+        ck_ok(sol_grow_array((void **)&block, &capacity, n, 1, err));
+        ck_assert(capacity >= n && (capacity == had || capacity >= had + had / 2));
+        for (size_t i = 0; i < capacity; i++) ck_assert_uint_eq(block[i], i < had ? 7 : 0);
+        memset(block, 7, capacity);
+    }
+    unsigned char *kept = block;
+    size_t had = capacity;
+    ck_fails(sol_grow_array((void **)&block, &capacity, SIZE_MAX / 2, 4, err), SOL_ERR_RANGE, "");
+    ck_assert(block == kept && capacity == had && block[had - 1] == 7);
+    sol_free(block);
+    capacity = 0;
+    ck_ok(sol_grow_bytes(&bytes, &capacity, 3, err));
+    memcpy(bytes, "ab", 3);
+    ck_ok(sol_grow_bytes(&bytes, &capacity, 1 << 20, err));
+    ck_assert(capacity >= 1 << 20);
+    ck_assert_str_eq(bytes, "ab");
+    sol_free(bytes);
+    ck_ok(sol_copy_string(&copy, "abc", 2, err));
+    ck_assert_str_eq(copy, "ab");
+    sol_free(copy);
+    ck_ok(sol_copy_string(&copy, NULL, 0, err));
+    ck_assert_str_eq(copy, "");
+    sol_free(copy);
+    sol_free(NULL);
+}
+END_TEST
+
+START_TEST(plans_add_up)
+{
+    static char name[40][8];
+    sol_plan plan = {0};
+    ck_assert_uint_eq(sol_plan_total(&plan), 0);
+    for (size_t i = 0; i < 40; i++) {
+        snprintf(name[i], sizeof name[i], "row %zu", i);
+        sol_plan_add(&plan, name[i], i);
+        sol_plan_add(&plan, name[0], 1);
+    }
+    ck_assert_int_eq(plan.n, 32);
+    ck_assert_uint_eq(plan.row[0].bytes, 40);
+    ck_assert_uint_eq(plan.row[30].bytes, 30);
+    ck_assert_uint_eq(plan.row[31].bytes, 31 + 32 + 33 + 34 + 35 + 36 + 37 + 38 + 39);
+    ck_assert_uint_eq(sol_plan_total(&plan), 39 * 40 / 2 + 40);
+}
+END_TEST
+
+static void keep_line(void *user, sol_log_level level, const char *text)
+{
+    ck_assert_int_eq(level, SOL_LOG_WARN);
+    snprintf(user, 2048, "%s", text);
+}
+
+START_TEST(texts_and_lines_of_any_length)
+{
+    char line[2048];
+    sol_text t = {0};
+    sol_log log = {.line = keep_line, .user = line};
+    ck_ok(sol_text_add_bytes(&t, err, "", 0));
+    ck_assert_str_eq(t.data, "");
+    ck_ok(sol_text_add(&t, err, "%1500d", 7));
+    ck_ok(sol_text_add_bytes(&t, err, "a\0b", 3));
+    ck_assert_uint_eq(t.n, 1503);
+    ck_assert_mem_eq(t.data + 1499, "7a\0b", 5);
+    sol_log_line(&log, SOL_LOG_WARN, "%s", t.data);
+    ck_assert_uint_eq(strlen(line), 1023);
+    ck_assert_mem_eq(line, t.data, 1023);
+    sol_log_line(NULL, SOL_LOG_WARN, "nobody hears this");
+    sol_log_line(&(sol_log){0}, SOL_LOG_WARN, "nor this");
+    sol_free(t.data);
+}
+END_TEST
+
 START_TEST(numbers_rounded_up)
 {
     ck_assert_int_eq(sol_ceil_div(0, 8), 0);
@@ -513,6 +779,10 @@ SOL_TEST_MAIN(
     tcase_add_test(tc, sets_of_features_hold_what_they_need); tcase_add_test(tc, lists_of_features);
     tcase_add_test(tc, tiers_are_sets_of_features); tcase_add_test(tc, json_numbers_of_any_size);
     tcase_add_test(tc, half_round_trip); tcase_add_test(tc, f16_rounds_to_nearest_even);
+    tcase_add_test(tc, bf16_rounds_to_nearest_even); tcase_add_test(tc, numbers_drawn);
+    tcase_add_test(tc, parts_of_files); tcase_add_test(tc, a_file_of_its_own);
+    tcase_add_test(tc, parts_of_paths); tcase_add_test(tc, memory);
+    tcase_add_test(tc, plans_add_up); tcase_add_test(tc, texts_and_lines_of_any_length);
     tcase_add_test(tc, convert_as_single_numbers); tcase_add_test(tc, philox_known_answers);
     tcase_add_test(tc, permute_is_a_permutation); tcase_add_test(tc, pool_runs_every_tile_once);
     tcase_add_test(tc, worker_does_one_thing_at_a_time); tcase_add_test(tc, replace_is_atomic);
