@@ -15,7 +15,6 @@ START_TEST(every_op_passes_its_gradient_check)
         ck_ok(sol_ctx_create(&ctx, 2, set[f], NULL, err));
         for (int i = 0; i < sol_op_count(); i++) {
             double worst;
-            ck_assert_ptr_eq(sol_op_find(sol_op_at(i)->name), sol_op_at(i));
             ck_ok(sol_gradcheck(ctx, sol_op_at(i), 2e-3, &worst, err));
         }
         sol_ctx_free(&ctx);

@@ -79,6 +79,22 @@ static double graph_loss(const fixture *f, const sol_quant_spec *spec, const sol
     return sum / (double)*n;
 }
 
+/* The loss with documents apart, as training has it. */
+static sol_status eval_apart(sol_net *net, const sol_tokens *t, int64_t seq, sol_eval_result *r,
+                             sol_err *e)
+{
+    sol_eval_opts o = {.windows = {.seq = seq, .apart = true}};
+    return sol_eval_windows(net, t, &o, r, e);
+}
+
+static sol_status sample(sol_net *net, int64_t n_tokens, int64_t max_len, float temperature,
+                         uint64_t seed, sol_self_data *out, sol_err *e)
+{
+    sol_self_opts o = {
+        .n_tokens = n_tokens, .max_len = max_len, .temperature = temperature, .seed = seed};
+    return sol_self_data_sample(net, &o, out, e);
+}
+
 START_TEST(windows_give_the_training_graphs_loss)
 {
     static const int64_t seqs[] = {7, 33, 64, 1};
@@ -118,7 +134,7 @@ START_TEST(the_last_window_may_be_short)
     o.windows.max = 4;
     ck_ok(sol_eval_windows(f.net, &t, &o, &one, err));
     ck_assert_double_eq(one.loss, all.loss);
-    ck_ok(sol_eval_tokens(f.net, &t, 60, 0, &one, err));
+    ck_ok(eval_apart(f.net, &t, 60, &one, err));
     ck_assert_int_eq(
         one.tokens,
         199 - 5); /* six documents that are not empty: five beginnings are not predicted */
@@ -133,13 +149,13 @@ START_TEST(threads_and_gathering_do_not_change_the_loss)
     for (int threads = 1; threads <= 3; threads++) {
         fixture f = make_net(threads, NULL);
         sol_eval_result r;
-        ck_ok(sol_eval_tokens(f.net, &t, 20, 0, &r, err));
+        ck_ok(eval_apart(f.net, &t, 20, &r, err));
         if (threads == 1) want = r.loss;
         ck_assert_double_eq(r.loss, want);
         sol_net *narrow; /* a few rows at a time */
         ck_ok(sol_net_from_model(&narrow, f.ctx, f.model, NULL, NULL,
                                  &(sol_net_opts){.max_rows = 3}, err));
-        ck_ok(sol_eval_tokens(narrow, &t, 20, 0, &r, err));
+        ck_ok(eval_apart(narrow, &t, 20, &r, err));
         ck_assert_double_eq(r.loss, want);
         sol_net_free(&narrow);
         free_net(&f);
@@ -158,21 +174,20 @@ START_TEST(bad_data_is_refused)
     fixture f = make_net(1, NULL);
     sol_tokens t = make_tokens();
     sol_eval_result r;
-    ck_fails(sol_eval_tokens(f.net, &t, CONTEXT + 1, 0, &r, err), SOL_ERR_RANGE,
-             "windows of 65 tokens");
+    ck_fails(eval_apart(f.net, &t, CONTEXT + 1, &r, err), SOL_ERR_RANGE, "windows of 65 tokens");
     stream[150] = V;
-    ck_fails(sol_eval_tokens(f.net, &t, 20, 0, &r, err), SOL_ERR_RANGE,
+    ck_fails(eval_apart(f.net, &t, 20, &r, err), SOL_ERR_RANGE,
              "token 60 at place 150: the model's vocabulary is 0..59");
     stream[150] = 5;
     stream[199] = 65535;
-    ck_fails(sol_eval_tokens(f.net, &t, 20, 0, &r, err), SOL_ERR_RANGE, "token 65535 at place 199");
+    ck_fails(eval_apart(f.net, &t, 20, &r, err), SOL_ERR_RANGE, "token 65535 at place 199");
     t = make_tokens();
     t.n = 1;
-    ck_fails(sol_eval_tokens(f.net, &t, 20, 0, &r, err), SOL_ERR_SHAPE, "1 tokens");
+    ck_fails(eval_apart(f.net, &t, 20, &r, err), SOL_ERR_SHAPE, "1 tokens");
     t = make_tokens();
     static const uint64_t singles[] = {0, 1, 2, 3};
     t.n = 3, t.n_docs = 3, t.doc_offsets = singles;
-    ck_fails(sol_eval_tokens(f.net, &t, 20, 0, &r, err), SOL_ERR_SHAPE, "nothing to predict");
+    ck_fails(eval_apart(f.net, &t, 20, &r, err), SOL_ERR_SHAPE, "nothing to predict");
     t = make_tokens();
     int calls = 0;
     sol_eval_opts o = {.windows = {.seq = 20}, .watch = {.fn = stop, .user = &calls}};
@@ -182,7 +197,7 @@ START_TEST(bad_data_is_refused)
     ck_fails(sol_eval_windows(narrow, &t, &o, &r, err), SOL_ERR_INTERRUPTED, "interrupted");
     sol_net_free(&narrow);
     for (int64_t i = 0; i < f.model->n_elements; i++) ((float *)f.model->data)[i] = NAN;
-    ck_fails(sol_eval_tokens(f.net, &t, 20, 0, &r, err), SOL_ERR_NONFINITE, "loss");
+    ck_fails(eval_apart(f.net, &t, 20, &r, err), SOL_ERR_NONFINITE, "loss");
     sol_sensitivity each; /* has nothing to compare with */
     sol_quant_spec spec = {.method = sol_quantizer_find("sherry"), .granularity = SOL_PER_CHANNEL};
     ck_fails(sol_sensitivity_measure(&each, f.ctx, f.model, &spec, &t, &o.windows, NULL, err),
@@ -197,7 +212,7 @@ START_TEST(own_text_depends_on_seed_and_document_alone)
     fixture f = make_net(2, NULL);
     sol_self_data a, b, more;
     int ended_by[V] = {0};
-    ck_ok(sol_self_sample(f.net, WANT, LONGEST, 1.0f, 21, &a, err));
+    ck_ok(sample(f.net, WANT, LONGEST, 1.0f, 21, &a, err));
     const sol_tokens *t = &a.tokens;
     ck_assert_int_ge(t->n, WANT);
     ck_assert_int_lt(t->n, WANT + LONGEST);
@@ -217,10 +232,10 @@ START_TEST(own_text_depends_on_seed_and_document_alone)
     ck_assert_int_eq(t->doc_offsets[t->n_docs], t->n);
     /* Another number of threads, more documents: the same ones first. */
     fixture one = make_net(1, NULL);
-    ck_ok(sol_self_sample(one.net, 3 * WANT, LONGEST, 1.0f, 21, &more, err));
+    ck_ok(sample(one.net, 3 * WANT, LONGEST, 1.0f, 21, &more, err));
     ck_assert_mem_eq(more.ids16, a.ids16, (size_t)t->n * 2);
     ck_assert_mem_eq(more.doc_offsets, a.doc_offsets, (size_t)t->n_docs * 8);
-    ck_ok(sol_self_sample(f.net, WANT, LONGEST, 1.0f, 22, &b, err));
+    ck_ok(sample(f.net, WANT, LONGEST, 1.0f, 22, &b, err));
     ck_assert(memcmp(a.ids16, b.ids16, 1000) != 0);
     /* Document 3 by hand. */
     sol_kv *kv;
@@ -243,10 +258,10 @@ START_TEST(own_text_depends_on_seed_and_document_alone)
     sol_self_data_free(&more);
     ck_assert_ptr_null(a.ids16);
     free_net(&one);
-    ck_fails(sol_self_sample(f.net, WANT, CONTEXT + 1, 1.0f, 21, &a, err), SOL_ERR_RANGE,
+    ck_fails(sample(f.net, WANT, CONTEXT + 1, 1.0f, 21, &a, err), SOL_ERR_RANGE,
              "documents of 65 tokens");
-    ck_fails(sol_self_sample(f.net, 0, 10, 1.0f, 21, &a, err), SOL_ERR_RANGE, "0 tokens");
-    ck_fails(sol_self_sample(f.net, 10, 10, -1.0f, 21, &a, err), SOL_ERR_RANGE, "temperature");
+    ck_fails(sample(f.net, 0, 10, 1.0f, 21, &a, err), SOL_ERR_RANGE, "0 tokens");
+    ck_fails(sample(f.net, 10, 10, -1.0f, 21, &a, err), SOL_ERR_RANGE, "temperature");
     free_net(&f);
 }
 END_TEST
@@ -357,7 +372,7 @@ START_TEST(packed_loss_on_a_real_model)
                     &(sol_net_opts){.activations =
                                         form == 1 ? SOL_ACTIVATIONS_FLOAT : SOL_ACTIVATIONS_INT8},
                     err));
-            ck_ok(sol_eval_tokens(net, &t, 128, 0, &r, err));
+            ck_ok(eval_apart(net, &t, 128, &r, err));
             ck_assert_int_eq(r.tokens, 128 * DOCS);
             loss[form] = r.loss;
             sol_net_free(&net);

@@ -487,7 +487,8 @@ START_TEST(ids_without_a_token_are_never_drawn)
     for (int holes = 0; holes < 2; holes++) {
         bool all[V] = {0};
         if (holes) make_holes(&f, LAST);
-        ck_ok(sol_self_sample(f.net, 3000, CONTEXT, 1.5f, 4, &d, err));
+        sol_self_opts own = {.n_tokens = 3000, .max_len = CONTEXT, .temperature = 1.5f, .seed = 4};
+        ck_ok(sol_self_data_sample(f.net, &own, &d, err));
         for (int64_t i = 0; i < d.tokens.n; i++) all[sol_tokens_at(&d.tokens, i)] = true;
         sol_self_data_free(&d);
         for (int seed = 0; seed < 20; seed++) {
@@ -512,7 +513,8 @@ START_TEST(ids_without_a_token_are_never_drawn)
     f.model->config.bos_token_id = V - 1;
     sol_net_free(&f.net);
     ck_ok(sol_net_from_model(&f.net, f.ctx, f.model, f.tokenizer, NULL, NULL, err));
-    ck_fails(sol_self_sample(f.net, 10, 10, 1.0f, 4, &d, err), SOL_ERR_UNSUPPORTED,
+    sol_self_opts own = {.n_tokens = 10, .max_len = 10, .temperature = 1, .seed = 4};
+    ck_fails(sol_self_data_sample(f.net, &own, &d, err), SOL_ERR_UNSUPPORTED,
              "begins with id 299, which its tokenizer of 291 tokens lacks");
     free_net(&f);
 }

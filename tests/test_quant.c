@@ -119,8 +119,7 @@ START_TEST(sherry_is_the_l2_optimum)
         }
         for (int block = 0; block < 3; block++) {
             for (int code = 0; code < 32; code++) {
-                int8_t t[4];
-                sol_code_decode(code, t);
+                const int8_t *t = sol_code_levels[code];
                 dot[block][code] = 0;
                 for (int p = 0; p < 4; p++) dot[block][code] += t[p] * (double)w[4 * block + p];
             }

@@ -39,7 +39,7 @@ START_TEST(json_forms)
     expect(t, "abba", 0, 3, 2, 1, 0);
     expect(t, "a-b", 0, 2, 0, 1); /* no token stands for '-' */
     ck_assert_int_eq(sol_tokenizer_bos(t), -1);
-    ck_assert(!sol_tokenizer_adds_bos(t));
+    expect(t, "ab", SOL_ENCODE_BOS, 1, 2); /* nothing is put in front */
     sol_tokenizer_free(&t);
     ck_ok(load(&t,
                "{" MODEL_WITH("\"unk_token\":\"ab\",\"merges\":[[\"a\",\"b\"]]") "," BYTE_LEVEL "}",

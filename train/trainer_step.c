@@ -287,12 +287,6 @@ static sol_status update(sol_trainer *t, const sol_step_record *r, sol_err *err)
     return sol_lanes_end(t->lanes, &none, err);
 }
 
-/* Whether the study has a record of this step, which rank 0 makes. */
-static bool study_due(const sol_config *c, int64_t step)
-{
-    return c->study.every > 0 && (step % c->study.every == 0 || step == c->train.steps - 1);
-}
-
 sol_status sol_trainer_step(sol_trainer *t, sol_step_record *r, sol_err *err)
 {
     const sol_config *c = t->config;
@@ -305,7 +299,7 @@ sol_status sol_trainer_step(sol_trainer *t, sol_step_record *r, sol_err *err)
                            .lambda = sol_residual_lambda(&t->residual, step, c->train.steps),
                            .lr = sol_lr_at(&t->lr, step, c->train.steps),
                            .has_distill = sol_job_has_teacher(c),
-                           .has_study = study_due(c, step),
+                           .has_study = sol_study_due(c->study.every, c->train.steps, step),
                            .has_exchange = sol_dist_size(t->dist) > 1};
     r->has_hidden = r->has_distill && c->distill.hidden_weight > 0;
     r->has_relation = r->has_distill && c->distill.relation_weight > 0;

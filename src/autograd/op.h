@@ -168,10 +168,9 @@ typedef struct sol_op {
     bool (*check_case)(int i, sol_op_case *c);
 } sol_op;
 
-/* The ops of ops.def: how many, by index, by name (NULL: none). Static storage. */
+/* The ops of ops.def: how many, and by index. Static storage. */
 int sol_op_count(void);
 const sol_op *sol_op_at(int i);
-const sol_op *sol_op_find(const char *name);
 
 #define SOL_OP(name) extern const sol_op sol_op_##name;
 #include "autograd/ops.def"

@@ -1,6 +1,4 @@
 /* The list of ops, from ops.def. */
-#include <string.h>
-
 #include "autograd/op.h"
 
 static const sol_op *const ops[] = {
@@ -17,11 +15,4 @@ int sol_op_count(void)
 const sol_op *sol_op_at(int i)
 {
     return ops[i];
-}
-
-const sol_op *sol_op_find(const char *name)
-{
-    for (int i = 0; i < sol_op_count(); i++)
-        if (strcmp(ops[i]->name, name) == 0) return ops[i];
-    return NULL;
 }

@@ -23,7 +23,7 @@ sol_status sol_size_mul(size_t a, size_t b, size_t *out, sol_err *err)
     return SOL_OK;
 }
 
-sol_status sol_size_add(size_t a, size_t b, size_t *out, sol_err *err)
+static sol_status size_add(size_t a, size_t b, size_t *out, sol_err *err)
 {
     if (__builtin_add_overflow(a, b, out))
         return sol_fail(err, SOL_ERR_RANGE, "a size of %zu + %zu bytes does not fit this machine",
@@ -39,7 +39,7 @@ sol_status sol_alloc_array(void **out, size_t count, size_t size, sol_err *err)
     size_t bytes, padded;
     *out = NULL;
     SOL_TRY(sol_size_mul(count, size, &bytes, err));
-    SOL_TRY(sol_size_add(bytes, SOL_ALIGN, &padded, err));
+    SOL_TRY(size_add(bytes, SOL_ALIGN, &padded, err));
     padded &= ~(size_t)(SOL_ALIGN - 1);
     if (padded == 0) padded = SOL_ALIGN;
     void *block;
@@ -87,7 +87,7 @@ sol_status sol_copy_string(char **out, const char *s, size_t n, sol_err *err)
 {
     size_t bytes;
     *out = NULL;
-    SOL_TRY(sol_size_add(n, 1, &bytes, err));
+    SOL_TRY(size_add(n, 1, &bytes, err));
     SOL_TRY(sol_alloc_array((void **)out, bytes, 1, err));
     if (n) memcpy(*out, s, n);
     return SOL_OK;

@@ -19,9 +19,8 @@
 
 #define SOL_ALIGN 64
 
-/* *out = a * b (or a + b); SOL_ERR_RANGE when it does not fit. */
+/* *out = a * b; SOL_ERR_RANGE when it does not fit. */
 sol_status sol_size_mul(size_t a, size_t b, size_t *out, sol_err *err);
-sol_status sol_size_add(size_t a, size_t b, size_t *out, sol_err *err);
 
 /* A block of count * size bytes, zeroed and 64-byte aligned; 0 bytes give a valid pointer. Owned by
  * the caller (sol_free). SOL_ERR_NOMEM, or SOL_ERR_RANGE when the size does not fit; *out is then

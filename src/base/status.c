@@ -1,4 +1,4 @@
-/* Fills error texts, and holds the tables of status.def: names, texts and exit codes. */
+/* Fills error texts, and holds the tables of status.def: texts and exit codes. */
 #include "base/status.h"
 
 #include <stdbool.h>
@@ -38,18 +38,6 @@ sol_status sol_err_prefix(sol_err *err, sol_status status, const char *fmt, ...)
     va_end(ap);
     memcpy(text, err->text, sizeof text);
     return sol_fail(err, status, "%s: %s", prefix, text);
-}
-
-const char *sol_status_name(sol_status status)
-{
-    switch (status) {
-#define SOL_STATUS(name, value, exit_code, text) \
-    case SOL_##name: \
-        return #name;
-#include "status.def"
-#undef SOL_STATUS
-    }
-    return "UNKNOWN";
 }
 
 const char *sol_status_text(sol_status status)

@@ -54,9 +54,8 @@ sol_status sol_fail(sol_err *err, sol_status status, const char *fmt, ...)
 sol_status sol_err_prefix(sol_err *err, sol_status status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The name ("ERR_IO"), the general text and the exit code of a process that ends with this status:
- * 0 done, 1 failed, 2 bad input or usage, 130 interrupted. Static storage. */
-const char *sol_status_name(sol_status status);
+/* The general text, in static storage, and the exit code of a process that ends with this status: 0
+ * done, 1 failed, 2 bad input or usage, 130 interrupted. */
 const char *sol_status_text(sol_status status);
 int sol_status_exit_code(sol_status status);
 

@@ -47,10 +47,6 @@ typedef struct sol_eval_opts {
 sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_opts *o,
                             sol_eval_result *r, sol_err *err);
 
-/* sol_eval_windows with documents apart; max_windows: the first so many, 0: all. */
-sol_status sol_eval_tokens(sol_net *net, const sol_tokens *t, int64_t seq, int64_t max_windows,
-                           sol_eval_result *r, sol_err *err);
-
 /* Training text from the model itself (LLM-QAT, Liu et al. 2023): documents sampled from BOS until
  * EOS (kept), another BOS (dropped) or max_len tokens; many at a time. Document i depends on (seed,
  * i) alone; documents follow each other in that order until they hold at least n_tokens. So those
@@ -79,12 +75,9 @@ typedef struct sol_self_data {
 sol_status sol_self_check(const sol_model_config *c, const sol_tokenizer *t, const sol_self_opts *o,
                           sol_err *err);
 /* Samples documents; fails as sol_self_check does, as o->keep does, and with SOL_ERR_NONFINITE when
- * the model gives no number. The caller owns *out (sol_self_data_free). sol_self_sample takes the
- * options as arguments. */
+ * the model gives no number. The caller owns *out (sol_self_data_free). */
 sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_data *out,
                                 sol_err *err);
-sol_status sol_self_sample(sol_net *net, int64_t n_tokens, int64_t max_len, float temperature,
-                           uint64_t seed, sol_self_data *out, sol_err *err);
 void sol_self_data_free(sol_self_data *d);
 
 #endif

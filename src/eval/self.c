@@ -256,11 +256,3 @@ sol_status sol_self_data_sample(sol_net *net, const sol_self_opts *o, sol_self_d
     sol_free(s.scratch);
     return st;
 }
-
-sol_status sol_self_sample(sol_net *net, int64_t n_tokens, int64_t max_len, float temperature,
-                           uint64_t seed, sol_self_data *out, sol_err *err)
-{
-    sol_self_opts o = {
-        .n_tokens = n_tokens, .max_len = max_len, .temperature = temperature, .seed = seed};
-    return sol_self_data_sample(net, &o, out, err);
-}

@@ -197,10 +197,3 @@ sol_status sol_eval_windows(sol_net *net, const sol_tokens *t, const sol_eval_op
     return sol_fail(err, SOL_ERR_NONFINITE, "the loss is %s: the model's weights are broken",
                     isnan(loss) ? "not a number" : "infinite");
 }
-
-sol_status sol_eval_tokens(sol_net *net, const sol_tokens *t, int64_t seq, int64_t max_windows,
-                           sol_eval_result *r, sol_err *err)
-{
-    sol_eval_opts o = {.windows = {.seq = seq, .max = max_windows, .apart = true}};
-    return sol_eval_windows(net, t, &o, r, err);
-}

@@ -41,7 +41,7 @@ static void random_close(sol_source *s)
     sol_free(r);
 }
 
-sol_status sol_source_open_random(sol_source *s, const char *shape, uint64_t seed, sol_err *err)
+static sol_status open_random(sol_source *s, const char *shape, uint64_t seed, sol_err *err)
 {
     random_source *r;
     *s = (sol_source){.dtype = SOL_F32};
@@ -150,7 +150,7 @@ sol_status sol_import_random(const char *shape, uint64_t seed, const char *out,
 {
     sol_source s = {0};
     *r = (sol_import_result){.source = "random"};
-    sol_status st = sol_source_open_random(&s, shape, seed, err);
+    sol_status st = open_random(&s, shape, seed, err);
     if (st == SOL_OK && o->tokenizer) st = take_ends(&s, o->tokenizer, err);
     if (st == SOL_OK) st = finish(&s, out, o, r, err);
     sol_source_close(&s);

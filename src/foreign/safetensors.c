@@ -148,8 +148,9 @@ static sol_status check_places(sol_safetensors *t, uint64_t start, uint64_t data
     return SOL_OK;
 }
 
-sol_status sol_safetensors_parse(sol_safetensors *t, const char *json, size_t size, uint64_t start,
-                                 uint64_t data, sol_err *err)
+/* Parses the header json[size] of a file whose `data` bytes of tensors begin at byte `start`. */
+static sol_status parse(sol_safetensors *t, const char *json, size_t size, uint64_t start,
+                        uint64_t data, sol_err *err)
 {
     json_error_t why;
     const char *name;
@@ -195,7 +196,7 @@ static sol_status read_header(sol_safetensors *t, sol_err *err)
             (unsigned long long)(t->in.size - 8 < MAX_HEADER ? t->in.size - 8 : MAX_HEADER));
     if (st == SOL_OK) st = sol_alloc_array((void **)&json, n, 1, err);
     if (st == SOL_OK) st = sol_in_read(&t->in, 8, json, n, err);
-    if (st == SOL_OK) st = sol_safetensors_parse(t, json, n, 8 + n, t->in.size - 8 - n, err);
+    if (st == SOL_OK) st = parse(t, json, n, 8 + n, t->in.size - 8 - n, err);
     sol_free(json);
     return st;
 }

@@ -32,9 +32,4 @@ void sol_safetensors_close(sol_safetensors *t);
 const sol_st_tensor *sol_safetensors_find(const sol_safetensors *t,
                                           const char *name); /* NULL: none */
 
-/* The header alone: `size` bytes of JSON before `data` bytes of tensors that begin at byte `start`.
- * Fills t->tensor. */
-sol_status sol_safetensors_parse(sol_safetensors *t, const char *json, size_t size, uint64_t start,
-                                 uint64_t data, sol_err *err);
-
 #endif

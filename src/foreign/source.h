@@ -56,7 +56,6 @@ sol_status sol_source_open_llama2c(sol_source *s, const char *path, const char *
 /* A Hugging Face folder. */
 sol_status sol_source_open_hf(sol_source *s, const char *dir, bool with_tokenizer, sol_err *err);
 sol_status sol_source_open_gguf(sol_source *s, const char *path, bool with_tokenizer, sol_err *err);
-sol_status sol_source_open_random(sol_source *s, const char *shape, uint64_t seed, sol_err *err);
 /* The tokenizer of the model is in this file; it is read with the parameters. */
 sol_status sol_source_set_tokenizer(sol_source *s, const char *path, bool own, sol_err *err);
 

@@ -4,7 +4,8 @@
 #include "base/num.h"
 #include "infer/net.h"
 
-sol_status net_rope_reserve(sol_net *net, int64_t n, sol_err *err)
+/* Tables for positions [0, n). */
+static sol_status reserve_rope(sol_net *net, int64_t n, sol_err *err)
 {
     if (n <= net->rope_positions) return SOL_OK;
     int64_t max = net->config.max_position_embeddings, want = 2 * net->rope_positions;
@@ -36,7 +37,7 @@ sol_status sol_kv_create(sol_kv **out, sol_net *net, int64_t n_positions, sol_er
         return sol_fail(err, SOL_ERR_RANGE,
                         "a context of %lld tokens was asked for: the model has 1..%lld",
                         (long long)n_positions, (long long)max);
-    sol_status st = net_rope_reserve(net, n_positions, err);
+    sol_status st = reserve_rope(net, n_positions, err);
     if (st == SOL_OK) st = sol_alloc_array((void **)&kv, 1, sizeof *kv, err);
     if (st != SOL_OK) return st;
     *kv = (sol_kv){.net = net, .limit = n_positions};

@@ -81,7 +81,4 @@ void net_head_logprobs(const sol_net *net, const float *x, int64_t n, const int3
 /* Releases what net_scratch points to. */
 void net_scratch_free(net_scratch *s);
 
-/* Tables for positions [0, n). */
-sol_status net_rope_reserve(sol_net *net, int64_t n, sol_err *err);
-
 #endif

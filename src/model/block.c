@@ -46,8 +46,8 @@ void sol_block_tables_fill(const sol_block *b)
                     sol_tape_data(b->t, b->sine));
 }
 
-sol_var sol_block_project(const sol_block *b, int64_t layer, sol_role role, sol_var x,
-                          sol_dtype out)
+/* x by the matrix of a role, with its bias where it has one; `out` as in sol_linear. */
+static sol_var project(const sol_block *b, int64_t layer, sol_role role, sol_var x, sol_dtype out)
 {
     sol_var w = b->weight(b->user, layer, role),
             bias = b->bias ? b->bias(b->user, layer, role) : -1;
@@ -73,7 +73,7 @@ static sol_var rotate(const sol_block *b, int64_t layer, sol_var x)
 static sol_var head_rows(const sol_block *b, int64_t layer, sol_role matrix, sol_role bias,
                          sol_role norm, sol_var x)
 {
-    sol_var y = sol_block_project(b, layer, matrix, x, SOL_F32);
+    sol_var y = project(b, layer, matrix, x, SOL_F32);
     if (sol_role_present(b->config, bias))
         y = sol_add_bias(b->t, y, b->weight(b->user, layer, bias));
     if (!sol_role_present(b->config, norm)) return y;
@@ -100,8 +100,8 @@ sol_var sol_block_heads(const sol_block *b, int64_t layer, sol_var x)
 
 sol_var sol_block_gated(const sol_block *b, int64_t layer, sol_var x)
 {
-    sol_var gate = sol_block_project(b, layer, SOL_ROLE_GATE, x, b->compute);
-    sol_var up = sol_block_project(b, layer, SOL_ROLE_UP, x, b->compute);
+    sol_var gate = project(b, layer, SOL_ROLE_GATE, x, b->compute);
+    sol_var up = project(b, layer, SOL_ROLE_UP, x, b->compute);
     if (!b->config->sub_norm) return sol_swiglu(b->t, gate, up, b->compute);
     return sol_block_norm(b, layer, SOL_ROLE_FFN_SUB_NORM, sol_swiglu(b->t, gate, up, SOL_F32));
 }
@@ -109,7 +109,7 @@ sol_var sol_block_gated(const sol_block *b, int64_t layer, sol_var x)
 sol_var sol_block_record(const sol_block *b, int64_t layer, sol_var x)
 {
     sol_var h = sol_block_heads(b, layer, sol_block_norm(b, layer, SOL_ROLE_INPUT_NORM, x));
-    x = sol_add(b->t, x, sol_block_project(b, layer, SOL_ROLE_O, h, SOL_F32));
+    x = sol_add(b->t, x, project(b, layer, SOL_ROLE_O, h, SOL_F32));
     h = sol_block_gated(b, layer, sol_block_norm(b, layer, SOL_ROLE_POST_NORM, x));
-    return sol_add(b->t, x, sol_block_project(b, layer, SOL_ROLE_DOWN, h, SOL_F32));
+    return sol_add(b->t, x, project(b, layer, SOL_ROLE_DOWN, h, SOL_F32));
 }

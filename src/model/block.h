@@ -44,12 +44,10 @@ void sol_block_tables_record(sol_block *b);
 void sol_block_tables_fill(const sol_block *b);
 /* The parts of a block, each [B T, its width]: the norm that `role` names, of fp32; the heads'
  * outputs of normed x, which o_proj reads; silu(gate) * up of normed x, which down_proj reads, both
- * normed once more where the model has it so (sub_norm); a projection, `out` as in sol_linear. */
+ * normed once more where the model has it so (sub_norm). */
 sol_var sol_block_norm(const sol_block *b, int64_t layer, sol_role role, sol_var x);
 sol_var sol_block_heads(const sol_block *b, int64_t layer, sol_var x);
 sol_var sol_block_gated(const sol_block *b, int64_t layer, sol_var x);
-sol_var sol_block_project(const sol_block *b, int64_t layer, sol_role role, sol_var x,
-                          sol_dtype out);
 /* All of it: y = x + o(heads(norm(x))), y + down(gated(norm(y))). */
 sol_var sol_block_record(const sol_block *b, int64_t layer, sol_var x);
 

@@ -51,12 +51,18 @@ sol_status sol_teacher_allocate(sol_teacher *t, sol_err *err)
     return SOL_OK;
 }
 
+/* The matrix of a parameter of t->table. */
+static const sol_stored *matrix_of(const sol_teacher *t, const sol_param *p)
+{
+    return &t->param[p - t->table->params];
+}
+
 void sol_teacher_fill(sol_teacher *t, const sol_ctx *ctx, const sol_param *p, int64_t from,
                       int64_t n, const float *rows)
 {
     const sol_param *own = sol_model_param(t->table, p->name);
     if (!own) return; /* what a quantizer learned */
-    sol_stored part = sol_stored_part(sol_teacher_param(t, own), from, n);
+    sol_stored part = sol_stored_part(matrix_of(t, own), from, n);
     sol_stored_fill(ctx, &part, rows, NULL);
 }
 
@@ -87,14 +93,9 @@ void sol_teacher_free(sol_teacher **tp)
     *tp = NULL;
 }
 
-const sol_stored *sol_teacher_param(const sol_teacher *t, const sol_param *p)
-{
-    return &t->param[p - t->table->params];
-}
-
 const sol_stored *sol_teacher_head(const sol_teacher *t)
 {
-    return sol_teacher_param(t, sol_model_head(t->table));
+    return matrix_of(t, sol_model_head(t->table));
 }
 
 /* ---- its forward pass ---- */
@@ -103,7 +104,7 @@ const sol_stored *sol_teacher_head(const sol_teacher *t)
  * lives until it is read. */
 static sol_var weight(const sol_teacher_net *n, const sol_param *p)
 {
-    const sol_stored *s = sol_teacher_param(n->teacher, p);
+    const sol_stored *s = matrix_of(n->teacher, p);
     if (s->type == SOL_F32)
         return sol_tape_constant(n->block.t, SOL_F32, sol_shape2(s->rows, s->cols), s->data);
     if (s->type == SOL_BF16 && n->block.compute == SOL_BF16)
@@ -132,8 +133,7 @@ sol_var sol_teacher_record(sol_teacher_net *n, const sol_teacher *teacher, sol_t
                            .qkv = qkv,
                            .watched = watched};
     sol_block_tables_record(&n->block);
-    sol_var x =
-        sol_stored_embedding(t, in->tokens, sol_teacher_param(teacher, sol_model_embedding(table)));
+    sol_var x = sol_stored_embedding(t, in->tokens, matrix_of(teacher, sol_model_embedding(table)));
     for (int64_t l = 0; l < teacher->config.num_hidden_layers; l++) {
         x = sol_block_record(&n->block, l, x);
         if (out) out[l] = x;

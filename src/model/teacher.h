@@ -36,8 +36,7 @@ sol_status sol_teacher_allocate(sol_teacher *t, sol_err *err);
 void sol_teacher_fill(sol_teacher *t, const sol_ctx *ctx, const sol_param *p, int64_t from,
                       int64_t n, const float *rows);
 void sol_teacher_free(sol_teacher **t);
-/* The matrix of a parameter p of t->table, and that of the output head; memory of the teacher. */
-const sol_stored *sol_teacher_param(const sol_teacher *t, const sol_param *p);
+/* The matrix of the output head; memory of the teacher. */
 const sol_stored *sol_teacher_head(const sol_teacher *t);
 
 /* The k most probable next tokens of a batch. */

@@ -81,11 +81,6 @@ int sol_code_encode(const int8_t t[4])
     return (first < 0) << 4 | 4 * zero | differs[0] | 2 * differs[1];
 }
 
-void sol_code_decode(int code, int8_t t[4])
-{
-    memcpy(t, sol_code_levels[code & 31], 4);
-}
-
 typedef struct pack_args {
     sol_stored *m;
     const int8_t *t;

@@ -8,10 +8,8 @@
  *         sol_packed_decode_row(&m, r, w_eff + r * cols);
  *     sol_stored_free(&m);
  *
- * z = zero lane (0..3); s = 1 if the first non-zero lane is -1; a = 1 if the second non-zero
- * differs in sign from the first; b = 1 if the third does. slot = 4 z + a + 2 b (4 bits), sign bit
- * = s. Code = s << 4 | slot. Every one of the 32 codes is a valid block, so that no byte sequence
- * decodes to anything but one zero in four.
+ * kernels/codebook.h says what the bits of a code mean. Every one of the 32 codes is a valid block,
+ * so that no byte sequence decodes to anything but one zero in four.
  *
  * A packed matrix is a sol_stored of type SOL_TERNARY (kernels/stored.h). A packed row of `cols`
  * weights has cols/4 blocks: block g has its slot in nibble g (low nibble first) and its sign in
@@ -39,8 +37,6 @@ sol_status sol_packed_alloc(sol_stored *m, sol_err *err);
 
 /* The code, 0 to 31, of four levels of which exactly one is 0; -1 for any others. */
 int sol_code_encode(const int8_t t[4]);
-/* The levels of a code, 0 to 31. */
-void sol_code_decode(int code, int8_t t[4]);
 
 /* Sets shape, group size and layout of the matrix that sol_packed_from_weights would make;
  * allocates nothing. name: of the parameter, for errors. SOL_ERR_UNSUPPORTED as there,

@@ -379,9 +379,9 @@ sol_status sol_study_start(sol_study *s, const char *path, int64_t step, sol_err
 
 /* ---- records ---- */
 
-bool sol_study_due(const sol_study *s, int64_t step)
+bool sol_study_due(int64_t every, int64_t steps, int64_t step)
 {
-    return s && (step % s->opts.every == 0 || step == s->opts.steps - 1);
+    return every > 0 && (step % every == 0 || step == steps - 1);
 }
 
 static int find_layer(const sol_study *s, const sol_param *p)

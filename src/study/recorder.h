@@ -5,7 +5,7 @@
  *     st = sol_study_create(&s, ctx, model, &spec, &opts, err); // the only allocation
  *     st = sol_study_start(s, "runs/a/study.h5", step, err);    // step: optimizer steps done
  *     for (; step < opts.steps; step++) {
- *         bool due = sol_study_due(s, step);
+ *         bool due = sol_study_due(opts.every, opts.steps, step);
  *         if (due) sol_study_watch(s, graph); // then comes the last micro-batch
  *         sol_graph_accumulate(graph, tokens, targets, doc_start, weight, &loss_sum, &n_tokens);
  *         if (due) st = sol_study_record(s, graph, &at, err); // then clipping and the update
@@ -55,8 +55,8 @@ void sol_study_free(sol_study **s);
  * samples. */
 sol_status sol_study_start(sol_study *s, const char *path, int64_t step, sol_err *err);
 
-/* Whether step, 0-based, gets a record; false when s is NULL, a run without a study. */
-bool sol_study_due(const sol_study *s, int64_t step);
+/* Whether step, 0-based, of a run of `steps` gets a record; every 0: none does. */
+bool sol_study_due(int64_t every, int64_t steps, int64_t step);
 /* Installs the recorder as the graph's watch (sol_graph_watch): it sees the gradients of the next
  * sol_graph_accumulate. */
 void sol_study_watch(sol_study *s, sol_graph *g);

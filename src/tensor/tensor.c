@@ -17,11 +17,6 @@ sol_shape sol_shape2(int64_t a, int64_t b)
     return (sol_shape){2, {a, b}};
 }
 
-sol_shape sol_shape3(int64_t a, int64_t b, int64_t c)
-{
-    return (sol_shape){3, {a, b, c}};
-}
-
 sol_shape sol_shape4(int64_t a, int64_t b, int64_t c, int64_t d)
 {
     return (sol_shape){4, {a, b, c, d}};

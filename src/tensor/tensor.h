@@ -20,10 +20,9 @@ typedef struct sol_shape {
     int64_t dim[SOL_MAX_DIMS];
 } sol_shape;
 
-/* The shapes [a], [a, b], [a, b, c] and [a, b, c, d]. */
+/* The shapes [a], [a, b] and [a, b, c, d]. */
 sol_shape sol_shape1(int64_t a);
 sol_shape sol_shape2(int64_t a, int64_t b);
-sol_shape sol_shape3(int64_t a, int64_t b, int64_t c);
 sol_shape sol_shape4(int64_t a, int64_t b, int64_t c, int64_t d);
 /* The number of elements. It may overflow for dimensions from a file: sol_shape_bytes checks. */
 int64_t sol_shape_count(const sol_shape *s);

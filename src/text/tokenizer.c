@@ -487,11 +487,6 @@ int32_t sol_tokenizer_eos(const sol_tokenizer *t)
     return t->eos;
 }
 
-bool sol_tokenizer_adds_bos(const sol_tokenizer *t)
-{
-    return t->n_head > 0;
-}
-
 int32_t sol_tokenizer_find(const sol_tokenizer *t, const char *text)
 {
     size_t n = strlen(text), len;

@@ -152,7 +152,6 @@ int32_t sol_tokenizer_vocab_size(const sol_tokenizer *t); /* ids lie below it */
 bool sol_tokenizer_has(const sol_tokenizer *t, int32_t id);
 int32_t sol_tokenizer_bos(const sol_tokenizer *t); /* -1: none */
 int32_t sol_tokenizer_eos(const sol_tokenizer *t);
-bool sol_tokenizer_adds_bos(const sol_tokenizer *t); /* SOL_ENCODE_BOS puts something in front */
 /* The flags for the beginning of text[n]: SOL_ENCODE_BOS, unless `special` reads special tokens in
  * it and it spells BOS by itself; with SOL_ENCODE_SPECIAL where it does. */
 int sol_tokenizer_begin(const sol_tokenizer *t, const char *text, size_t n, bool special);
