@@ -6,6 +6,7 @@
 #                      STEPS of each training (80), by which the text, the calibration and the timing
 #                      are cut, too: fewer show that it runs, not what it gives
 set -eu
+export LC_ALL=C # awk and printf write numbers with a point
 cd "$(dirname "$0")/.."
 solera=${1:-build/release/solera}
 dir=${2:-runs/demo}
@@ -16,8 +17,10 @@ base=checkpoints/embedded.h5
 text=$dir/arenas/tokens-self.h5
 
 say() { printf '\n== %s\n' "$*" >&2; }
-field() { # KEY: its value in the JSON object on stdin
-    sed -n "s/.*\"$1\": *\([^,}]*\).*/\1/p"
+field() { # KEY JSON: the number that the object has under KEY
+    number=$(printf '%s\n' "$2" | sed -n "s/.*\"$1\": *\([0-9.e+-]*\).*/\1/p")
+    [ -n "$number" ] || { echo "demo: no $1 in $2" >&2; exit 1; }
+    echo "$number"
 }
 
 # A directory that is not the demo's own is never removed.
@@ -60,14 +63,16 @@ row() { printf '%-34s %8s %10s %7s %10s %14s\n' "$@" >>"$dir/table.txt"; }
 # NAME FILE: one row; leaves loss, bits and bytes. speed: of decoding, or -
 measure() {
     score=$("$solera" eval "$2" --data "$dir/stories.h5" --documents apart --seq 256 --windows 0 --json)
-    loss=$(echo "$score" | field loss)
-    bits=$(echo "$score" | field bits_per_weight)
+    loss=$(field loss "$score")
+    perplexity=$(field ppl "$score")
+    bits=$(field bits_per_weight "$score")
     bytes=$(wc -c <"$2" | tr -d ' ')
-    row "$1" "$(printf %.4f "$loss")" "$(printf %.2f "$(echo "$score" | field ppl)")" \
-        "$(printf %.3g "$bits")" "$bytes" "$speed"
+    row "$1" "$(printf %.4f "$loss")" "$(printf %.2f "$perplexity")" "$(printf %.3g "$bits")" \
+        "$bytes" "$speed"
 }
 decode() { # FILE: sets speed
-    speed=$("$solera" bench "$1" --kv f16 --seconds "$seconds" --json | field decode_tok_s)
+    timing=$("$solera" bench "$1" --kv f16 --seconds "$seconds" --json)
+    speed=$(field decode_tok_s "$timing")
     speed=${speed%.*}
 }
 
