@@ -3,6 +3,7 @@
 # flag, and the layout is that of clang-format 14 (other versions lay out otherwise; without it that
 # part is left out, and said). One line an offence, exit 1 when there is one.
 set -u
+export LC_ALL=C # awk counts bytes
 cd "$(dirname "$0")/.." || exit 1
 code=$(git ls-files 'src/*.[ch]' 'train/*.[ch]' 'tests/*.[ch]')
 bad=0

@@ -7,6 +7,7 @@
 # of the text). The stories come several times an epoch and the children's books once: the model is to tell stories.
 # The last 200 stories are kept out, for evaluation.
 set -eu
+export LC_ALL=C # awk counts bytes
 corpora=${1:?usage: scripts/pretrain_embedded.sh CORPORA [WORK_DIR]}
 work=${2:-runs/pretrain-embedded}
 solera=${SOLERA:-build/release/solera}

@@ -14,6 +14,7 @@
 # parameter), and after each of them makes tables.md and, with gnuplot, tokens.svg in
 # runs/study/llama2xs/tokens. It and the studies of trapping need python3.
 set -eu
+export LC_ALL=C # awk counts bytes
 cd "$(dirname "$0")/.."
 usage() { sed -n 's/^#   /usage: /p' "$0" >&2; exit 2; }
 [ $# -ge 3 ] || usage

@@ -3,6 +3,7 @@
 # TEXT to 3:4 ternary weights, evaluated packed on data/sample/stories.txt. Two seeds at learning rate 1e-3, one at 1e-4.
 #   scripts/storage_effects.sh TEXT.txt[.gz] [SOLERA] [DIR]
 set -eu
+export LC_ALL=C # awk and printf write numbers with a point
 text=${1:?the training text} solera=${2:-build/release/solera} dir=${3:-runs/storage}
 mkdir -p "$dir"
 "$solera" tokenize --tokenizer checkpoints/embedded.h5 --input "$text" -o "$dir/train.h5"

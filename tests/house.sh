@@ -4,6 +4,7 @@
 # code stands in the code, every .c file opens with a comment that names files which exist, no two
 # files have one name, and each section fits on a screen.
 set -u
+export LC_ALL=C # awk counts bytes
 cd "$(dirname "$0")/.." || exit 1
 page=src/README.md
 bad=0

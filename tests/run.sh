@@ -46,7 +46,7 @@ if [ "${1:-}" = --one ]; then
     exit 0
 fi
 
-export BUILD SOLERA="$PWD/$BUILD/solera"
+export BUILD SOLERA="$PWD/$BUILD/solera" LC_ALL=C
 export ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1}"
 COUNTS=$(mktemp) || exit 1
 export COUNTS
@@ -60,7 +60,7 @@ scripts=$(ls tests/headers.sh tests/house.sh tests/cli/*.sh tests/cases/*.sh)
 case $BUILD in
 */tsan) scripts=$(printf 'tests/cli/%s.sh\n' bench chat distill eval export generate gguf score study sweep \
     tokenize train_log train_signal watch) ;;
-*/asan) scripts=$(echo "$scripts" | grep -vE '/(headers|house|install|readme|fallback)\.sh$') ;;
+*/asan) scripts=$(echo "$scripts" | grep -vE '/(demo|headers|house|install|readme|fallback)\.sh$') ;;
 esac
 printf '%s\n' "$@" $scripts | xargs -P "$(nproc)" -n 1 sh tests/run.sh --one
 awk '{ passed += $1; failed += $2; skipped += $3 }

@@ -2,8 +2,6 @@
 # of 1 is none. The key takes the place of one that is read by solera alone, and the name of the model makes up for its length.
 . tests/cli/common
 
-LC_ALL=C
-export LC_ALL
 zero='\x00\x00\x00\x00\x00\x00\x00'
 "$SOLERA" export checkpoints/embedded.h5 -o "$dir/m.gguf" --type f16 --no-card 2>/dev/null
 key() { # LENGTH_OLD OLD LENGTH_NEW NEW LENGTH_NAME NAME

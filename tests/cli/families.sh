@@ -79,5 +79,5 @@ expect 2 "hidden_act is null: only silu is computed" "$SOLERA" import "$dir/bad"
 # The same of GGUF, under a name of as many bytes.
 "$SOLERA" import "$golden/qwen3" -o "$dir/q.h5" 2>"$dir/err" || fail "$(cat "$dir/err")"
 "$SOLERA" export "$dir/q.h5" -o "$dir/q.gguf" --type f32 2>"$dir/err" || fail "$(cat "$dir/err")"
-LC_ALL=C sed 's/qwen3/gemma/g' "$dir/q.gguf" >"$dir/bad.gguf"
+sed 's/qwen3/gemma/g' "$dir/q.gguf" >"$dir/bad.gguf"
 expect 2 "general.architecture is 'gemma': norms behind" "$SOLERA" import "$dir/bad.gguf" -o "$dir/bad.h5"

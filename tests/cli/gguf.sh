@@ -1,7 +1,5 @@
 . tests/cli/common
 # GGUF files of other programs: what is read otherwise than expected is said, what cannot be read is one line; vocabularies of two sizes.
-LC_ALL=C
-export LC_ALL
 expect 0 "" "$SOLERA" export checkpoints/embedded.h5 -o "$dir/e.gguf" --type q8_0 --no-card
 expect 0 "" "$SOLERA" import "$dir/e.gguf" -o "$dir/e.h5"
 grep -q warning "$dir/err" && fail "a warning about a whole file: $(cat "$dir/err")"

@@ -117,7 +117,7 @@ ranks 2 "$SOLERA" inspect killed/run >"$dir/out" 2>"$dir/err" || code=$?
 [ "$code" -eq 2 ] && [ "$(grep -c 'solera inspect: runs in one process, not on 2 ranks' "$dir/err")" -eq 1 ] || fail "inspect on 2 ranks: $(cat "$dir/err")"
 commit=$("$SOLERA" version | sed -n 's/^commit *//p')
 if [ "$commit" != unknown ]; then
-    LC_ALL=C sed "s/$commit/$(echo "$commit" | tr '0-9a-f' '1-9a-f0')/g" "$SOLERA" >"$dir/other"
+    sed "s/$commit/$(echo "$commit" | tr '0-9a-f' '1-9a-f0')/g" "$SOLERA" >"$dir/other"
     chmod +x "$dir/other"
     refused 1 "rank 1 on $(uname -n) has another version of solera than rank 0 on $(uname -n)" "$SOLERA" train "$dir/job.yaml" : -n 1 "$dir/other" train "$dir/job.yaml"
 fi
