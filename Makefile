@@ -131,7 +131,7 @@ form: ## check the layout of the code; `make format` lays it out
 	@scripts/check_form.sh
 
 format: ## lay the code out (clang-format 14)
-	@clang-format -i $$(git ls-files '*.c' '*.h')
+	@clang-format -i $$(find src train tests scripts -name '*.[ch]')
 
 clean: ## remove everything that was built
 	rm -rf build

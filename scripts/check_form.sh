@@ -5,7 +5,7 @@
 set -u
 export LC_ALL=C # awk counts bytes
 cd "$(dirname "$0")/.." || exit 1
-code=$(git ls-files 'src/*.[ch]' 'train/*.[ch]' 'tests/*.[ch]')
+code=$(find src train tests scripts -name '*.[ch]')
 bad=0
 
 # shellcheck disable=SC2086
