@@ -9,17 +9,18 @@ if ! mount -t tmpfs -o size=8m none "$small" 2>/dev/null; then
 fi
 trap '[ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true; umount -l "$small" || true; rm -rf "$dir"' EXIT
 make_job
-job() { # command, run directory, more arguments
-    command=$1 run=$2
+job() { # whole|held, run directory, more arguments; held: it stands before line 21 of metrics.jsonl
+    how=$1 run=$2
     shift 2
-    $command train "$dir/job.yaml" --set run.dir="$run" --set train.steps=100 --set train.eval_every=0 --set checkpoint.every=20 \
+    set -- train "$dir/job.yaml" --set run.dir="$run" --set train.steps=100 --set train.eval_every=0 --set checkpoint.every=20 \
         --set checkpoint.keep=1 "$@"
+    case $how in whole) "$SOLERA" "$@" ;; held) start metrics.jsonl:21 "$@" ;; esac
 }
 fill() { # all that is left
     dd if=/dev/zero of="$small/filler" bs=4k 2>/dev/null || true
 }
 
-job "$SOLERA" "$dir/alone" 2>"$dir/alone.err" || fail "$(cat "$dir/alone.err")"
+job whole "$dir/alone" 2>"$dir/alone.err" || fail "$(cat "$dir/alone.err")"
 
 # Everything else that writes says why it could not, and leaves nothing behind.
 printf 'base: %s\ndir: %s\nseeds: [1]\npoints: {a: {optim.lr: 0.001}}\n' "$dir/job.yaml" "$small/sweep" >"$dir/sweep.yaml"
@@ -50,7 +51,7 @@ no_space
 rm -rf "${small:?}"/*
 
 # stop: the run ends, its last checkpoint is whole, and with space again it ends as the other.
-job "start metrics.jsonl:21" "$small/run"
+job held "$small/run"
 fill
 go_on
 ended 1
@@ -59,7 +60,7 @@ last=$(ls "$small/run/ckpt" | grep '^step')
 "$SOLERA" inspect --verify "$small/run/ckpt/$last" >/dev/null || fail "$last is damaged"
 [ -z "$(find "$small" -name '*.tmp')" ] || fail "a temporary file is left"
 rm "$small/filler"
-job "$SOLERA" "$small/run" --resume 2>"$dir/resume.err" || fail "$(cat "$dir/resume.err")"
+job whole "$small/run" --resume 2>"$dir/resume.err" || fail "$(cat "$dir/resume.err")"
 grep -q "resumed at step" "$dir/resume.err" || fail "$(cat "$dir/resume.err")"
 metrics_of "$small/run" >"$dir/metrics"
 metrics_of "$dir/alone" | cmp - "$dir/metrics" || fail "metrics differ after the resume"
@@ -67,7 +68,7 @@ rm -rf "$small/run"
 
 # continue: it says so, lines wait, and when there is space again nothing is missing. The file system gives out whole pages, in which some
 # lines find room: by the 80th write there is none left.
-job "start metrics.jsonl:21" "$small/run" --set checkpoint.on_full=continue
+job held "$small/run" --set checkpoint.on_full=continue
 fill
 go_on metrics.jsonl:80
 grep -q "training goes on, the last checkpoint is of step" "$dir/said" || fail "no word about the checkpoint: $(cat "$dir/said")"

@@ -136,12 +136,12 @@ head -c 3000 "$dir/cache.h5" >"$dir/short.h5"
 refuse "$dir/short.h5" --set distill.cache="$dir/short.h5"
 
 # Of 64 tokens 16 are drawn, which belongs to the cache.
-drawn="--set distill.cache=$dir/drawn.h5 --set distill.top_k=64"
-make_cache $drawn 2>"$dir/err" || fail "$(cat "$dir/err")"
-expect 2 "was made for distill.samples 16, not 4" make_cache $drawn --set distill.samples=4
-expect 2 "its samples were drawn for run.seed 3, not 4" make_cache $drawn --set run.seed=4
-cached $drawn --set run.dir="$dir/drawn" --set distill.samples=0 2>"$dir/err" || fail "$(cat "$dir/err")"
-refuse "holds 64, 16 of them drawn: they go together" $drawn --set distill.top_k=32
+set -- --set distill.cache="$dir/drawn.h5" --set distill.top_k=64
+make_cache "$@" 2>"$dir/err" || fail "$(cat "$dir/err")"
+expect 2 "was made for distill.samples 16, not 4" make_cache "$@" --set distill.samples=4
+expect 2 "its samples were drawn for run.seed 3, not 4" make_cache "$@" --set run.seed=4
+cached "$@" --set run.dir="$dir/drawn" --set distill.samples=0 2>"$dir/err" || fail "$(cat "$dir/err")"
+refuse "holds 64, 16 of them drawn: they go together" "$@" --set distill.top_k=32
 rm -r "$dir/cached"
 expect 2 "was made for train.seq 16, not 8" cached --set train.seq=8
 expect 2 "was made for distill.temperature 1, not 2" cached --set distill.temperature=2

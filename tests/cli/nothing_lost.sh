@@ -241,13 +241,15 @@ train --resume --set run.dir="$dir/w/hurt" --set study.every=4 --set study.layer
 
 # Without any of the checkpoints that it made, a run says that it begins again; not where its metrics
 # end by the step of its first one.
-again="--resume --set run.dir=$dir/w/hurt --set study.every=4 --set study.layers=down_proj"
+again() {
+    train --resume --set run.dir="$dir/w/hurt" --set study.every=4 --set study.layers=down_proj
+}
 head -n 3 "$dir/w/hurt/metrics.jsonl" >"$dir/first"
 rm "$dir"/w/hurt/ckpt/step-*.h5
-expect 0 "hurt: metrics.jsonl has step 24, but ckpt holds no checkpoint: the run begins again at step 0" train $again
+expect 0 "hurt: metrics.jsonl has step 24, but ckpt holds no checkpoint: the run begins again at step 0" again
 rm "$dir"/w/hurt/ckpt/step-*.h5
 cp "$dir/first" "$dir/w/hurt/metrics.jsonl"
-expect 0 "resumed at step 0 of 24" train $again
+expect 0 "resumed at step 0 of 24" again
 ! grep -q "holds no checkpoint" "$dir/err" || fail "$(cat "$dir/err")"
 
 # A torn end of metrics.jsonl: every line is whole after a resume, and no step is there twice.

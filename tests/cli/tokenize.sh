@@ -106,13 +106,15 @@ grep -q '2 values of JSON were left out' "$dir/err" || fail "train-tokenizer --s
 
 # special tokens that a text spells: one warning, with the place and a way out, and their count
 printf '{"text":"a"}\n{"text":"b<|end_of_text|>"}\n{"text":"<|end_of_text|><|begin_of_text|>"}\n' >"$dir/special.jsonl"
-special="$SOLERA tokenize --tokenizer $dir/t.json --input $dir/special.jsonl"
-$special -o "$dir/special.h5" 2>"$dir/err" || fail "special tokens"
+special() {
+    "$SOLERA" tokenize --tokenizer "$dir/t.json" --input "$dir/special.jsonl" "$@"
+}
+special -o "$dir/special.h5" 2>"$dir/err" || fail "special tokens"
 [ "$(grep -c 'warning: ' "$dir/err")" -eq 2 ] || fail "special tokens: $(cat "$dir/err")"
 grep -q 'special.jsonl:2: the text spells the special token <|end_of_text|>, .*--special yes' "$dir/err" || fail "special: $(cat "$dir/err")"
 grep -q 'encoded as plain text: 3$' "$dir/err" || fail "special tokens: $(cat "$dir/err")"
 for when in yes no; do
-    $special -o "$dir/special-$when.h5" --special $when 2>"$dir/err" || fail "--special $when"
+    special -o "$dir/special-$when.h5" --special $when 2>"$dir/err" || fail "--special $when"
     grep -q 'warning: ' "$dir/err" && fail "--special $when: $(cat "$dir/err")"
 done
 cmp -s "$dir/special-yes.h5" "$dir/special-no.h5" && fail "--special changes nothing"
@@ -123,11 +125,11 @@ printf '{"text":"a"}\n{"text":\n' >"$dir/bad.jsonl"
 printf '{"text": 7}' >"$dir/number.jsonl"
 head -c 1000 "$dir/many.txt.gz" >"$dir/cut.txt.gz"
 head -c 1000 "$dir/t.json" >"$dir/cut.json"
-t="$SOLERA tokenize --tokenizer $dir/t.json -o $dir/out.h5"
-refused "no text in it" $t --input "$dir/empty.txt"
-refused "bad.jsonl:2:" $t --input $stories "$dir/bad.jsonl"
-refused 'number.jsonl:1: no string under "text"' $t --input "$dir/number.jsonl"
-refused "damaged gzip file" $t --input "$dir/cut.txt.gz"
+set -- "$SOLERA" tokenize --tokenizer "$dir/t.json" -o "$dir/out.h5"
+refused "no text in it" "$@" --input "$dir/empty.txt"
+refused "bad.jsonl:2:" "$@" --input $stories "$dir/bad.jsonl"
+refused 'number.jsonl:1: no string under "text"' "$@" --input "$dir/number.jsonl"
+refused "damaged gzip file" "$@" --input "$dir/cut.txt.gz"
 printf '[{"text":"a"},\n{"text":null}]' >"$dir/null.json"
 printf 'a,b\n' >"$dir/table.csv"
 printf 'caf\351\n' >"$dir/latin.txt"
@@ -135,16 +137,16 @@ printf 'caf\351\n' >"$dir/latin.txt"
     gzip -c $stories
     echo "and more"
 } >"$dir/more.txt.gz"
-refused 'null.json:2: no string under "text": it is null' $t --input "$dir/null.json"
-refused "table.csv: is a table" $t --input $stories "$dir/table.csv"
-refused "Latin-1" $t --input "$dir/latin.txt"
-refused "9 bytes that are no gzip follow" $t --input "$dir/more.txt.gz"
+refused 'null.json:2: no string under "text": it is null' "$@" --input "$dir/null.json"
+refused "table.csv: is a table" "$@" --input $stories "$dir/table.csv"
+refused "Latin-1" "$@" --input "$dir/latin.txt"
+refused "9 bytes that are no gzip follow" "$@" --input "$dir/more.txt.gz"
 refused "is a table" "$SOLERA" train-tokenizer --vocab 258 --input "$dir/table.csv" -o "$dir/out.h5"
-refused "'-o' has no effect with --ids" $t --ids
+refused "'-o' has no effect with --ids" "$@" --ids
 refused "'--skip-bad' has no effect with --ids" "$SOLERA" tokenize --tokenizer "$dir/t.json" --ids --skip-bad
-refused "nowhere.txt: cannot" $t --input $stories "$dir/nowhere.txt"
-refused "is a directory" $t --input "$dir"
-refused "is an HDF5 file" $t --input "$dir/1.h5"
+refused "nowhere.txt: cannot" "$@" --input $stories "$dir/nowhere.txt"
+refused "is a directory" "$@" --input "$dir"
+refused "is an HDF5 file" "$@" --input "$dir/1.h5"
 ln "$dir/number.jsonl" "$dir/link.jsonl"
 refused "link.jsonl: is read, too" "$SOLERA" tokenize --tokenizer "$dir/t.json" --input $stories "$dir/number.jsonl" -o "$dir/link.jsonl"
 refused "t.json: is read, too" "$SOLERA" tokenize --tokenizer "$dir/t.json" --input $stories -o "$dir/t.json"
@@ -165,7 +167,7 @@ refused "holds no tokenizer" "$SOLERA" tokenize --tokenizer "$dir/1.h5" --input 
 cmp "$dir/lender.h5" "$dir/borrower.h5" || fail "import --tokenizer of a model file makes another model"
 refused "holds no tokenizer" "$SOLERA" import --random embedded --tokenizer "$dir/1.h5" -o "$dir/out.h5"
 refused "nowhere/out.h5" "$SOLERA" tokenize --tokenizer "$dir/t.json" --input $stories -o "$dir/nowhere/out.h5"
-refused "wants either" $t
+refused "wants either" "$@"
 refused "wants -o" "$SOLERA" tokenize --tokenizer "$dir/t.json" --input $stories
 refused "wants --tokenizer" "$SOLERA" tokenize --ids
 refused "too little for a vocabulary of 60000" "$SOLERA" train-tokenizer --vocab 60000 --input $stories -o "$dir/out.h5"
@@ -175,7 +177,7 @@ refused "stdin:1:1: not a JSON object" bad_line
 
 # an interrupted run leaves nothing behind; the pipe holds it open until the signal has come, and holds less than is sent before that
 mkfifo "$dir/pipe.txt"
-$t --input "$dir/pipe.txt" 2>"$dir/said" &
+"$@" --input "$dir/pipe.txt" 2>"$dir/said" &
 pid=$!
 {
     cat "$dir/many.txt"
@@ -194,10 +196,10 @@ silent() { # COMMAND...: reads $dir/in
     exec 3>"$dir/in"
     yes the | head -c 70000 >&3
 }
-silent $t --input -
+silent "$@" --input -
 kill -TERM $pid
 ended 130
-silent $t --input - "$dir/nobody.txt"
+silent "$@" --input - "$dir/nobody.txt"
 exec 3>&-
 kill -INT $pid
 ended 130
