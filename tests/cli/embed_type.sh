@@ -10,16 +10,12 @@ for type in q8 q6 q4 ternary; do
     "$SOLERA" export "$model" -o "$dir/$type.h5" 2>"$dir/err" || fail "$(cat "$dir/err")"
     grep -q "embedding in $type" "$dir/err" || fail "another type than it was trained for: $(cat "$dir/err")"
     measured=$(tail -n 1 "$run/metrics.jsonl" | sed 's/.*"packed_loss": \([^,}]*\).*/\1/')
-    packed=$("$SOLERA" eval "$dir/$type.h5" --data "$dir/data.h5" --json)
-    echo "$packed" | grep -qF "\"loss\": $measured" || awk -v a="$measured" -v b="$(echo "$packed" | sed 's/.*"loss": \([0-9.]*\).*/\1/')" \
-        'BEGIN { exit !(sprintf("%.8g", a) == sprintf("%.8g", b)) }' || fail "$type: measured $measured, file $packed"
-    latent=$("$SOLERA" eval "$model" --data "$dir/data.h5" --json)
-    float=$("$SOLERA" eval "$dir/$type.h5" --data "$dir/data.h5" --activations float --json)
-    echo "$latent $float" | awk -F'"loss": ' '{ exit !(($2 - $3) ^ 2 < 1e-10) }' || fail "$type: latent $latent, packed $float"
+    near "$(loss_of "$dir/$type.h5" --data "$dir/data.h5")" "$measured" 1e-7 "$type, packed"
+    latent=$(loss_of "$model" --data "$dir/data.h5")
+    near "$(loss_of "$dir/$type.h5" --data "$dir/data.h5" --activations float)" "$latent" 1e-5 "$type, packed, activations in float"
     "$SOLERA" export "$model" -o "$dir/$type.hf" --format safetensors --dequantize 2>"$dir/err" || fail "$(cat "$dir/err")"
     "$SOLERA" import "$dir/$type.hf" -o "$dir/$type.back.h5" 2>"$dir/err" || fail "$(cat "$dir/err")"
-    back=$("$SOLERA" eval "$dir/$type.back.h5" --data "$dir/data.h5" --seq 16 --windows 2 --documents apart --json)
-    echo "$back $latent" | awk -F'"loss": ' '{ exit !(($2 - $3) ^ 2 < 1e-10) }' || fail "$type: exported $back, latent $latent"
+    near "$(loss_of "$dir/$type.back.h5" --data "$dir/data.h5" --seq 16 --windows 2 --documents apart)" "$latent" 1e-5 "$type, exported"
 done
 cmp -s "$dir/q8/metrics.jsonl" "$dir/q4/metrics.jsonl" && fail "the type makes no difference"
 

@@ -61,18 +61,15 @@ scored() { # name, as: file, options
     "$SOLERA" eval "$@" --data "$dir/data.h5" --json >"$dir/$name.json" 2>"$dir/err" || fail "$name: $(cat "$dir/err")"
     number loss "$dir/$name.json"
 }
-near() { # a, b, distance
-    awk -v a="$1" -v b="$2" -v d="$3" 'BEGIN { exit !(a > 0 && (a - b) ^ 2 <= d ^ 2) }'
-}
 trained=$dir/run/ckpt/step-000024.h5
 for format in model packed; do "$SOLERA" export "$trained" --format $format -o "$dir/trained-$format.h5" --no-card 2>/dev/null; done
 for type in f16 f32; do "$SOLERA" export "$trained" --embed-type $type -o "$dir/trained-$type.h5" --no-card 2>/dev/null; done
 eval_loss=$(last eval_loss) packed_loss=$(last packed_loss)
-near "$(scored latent "$trained")" "$eval_loss" 1e-8 || fail "the checkpoint: $(cat "$dir/latent.json"), not $eval_loss"
-near "$(scored model "$dir/trained-model.h5")" "$eval_loss" 1e-8 || fail "the model file: $(cat "$dir/model.json"), not $eval_loss"
-near "$(scored packed "$dir/trained-f16.h5")" "$packed_loss" 1e-8 || fail "packed: $(cat "$dir/packed.json"), not $packed_loss"
-near "$(scored float "$dir/trained-f32.h5" --activations float)" "$eval_loss" 1e-6 || fail "float: $(cat "$dir/float.json"), not $eval_loss"
-near "$(scored q6 "$dir/trained-packed.h5")" "$eval_loss" 0.01 || fail "packed, as shipped: $(cat "$dir/q6.json"), not $eval_loss"
+near "$(scored latent "$trained")" "$eval_loss" 1e-8 "the checkpoint"
+near "$(scored model "$dir/trained-model.h5")" "$eval_loss" 1e-8 "the model file"
+near "$(scored packed "$dir/trained-f16.h5")" "$packed_loss" 1e-8 packed
+near "$(scored float "$dir/trained-f32.h5" --activations float)" "$eval_loss" 1e-6 "activations in float"
+near "$(scored q6 "$dir/trained-packed.h5")" "$eval_loss" 0.01 "packed, as shipped"
 used='"seq": 16, "windows": 7, "documents": "apart", "bos": "none", "windows_from": "training"'
 for name in latent model packed float q6; do grep -qF "$used" "$dir/$name.json" || fail "windows: $(cat "$dir/$name.json")"; done
 "$SOLERA" eval "$dir/trained-packed.h5" --data "$dir/data.h5" 2>/dev/null >"$dir/a"

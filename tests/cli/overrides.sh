@@ -14,9 +14,6 @@ export_as() { # from, to, options
     shift 2
     "$SOLERA" export "$from" -o "$to" "$@" 2>"$dir/err" || fail "$(cat "$dir/err")"
 }
-near() { # results of two evaluations, the square of their distance
-    echo "$1 $2" | awk -F'"loss": ' -v most="$3" '{ exit !(($2 - $3) ^ 2 < most) }' || fail "$1, but $2"
-}
 train --set train.steps=6
 model=$dir/run/ckpt/step-000006.h5
 
@@ -27,15 +24,14 @@ export_as "$model" "$dir/p.h5" --embed-type f16
 "$SOLERA" inspect "$dir/p.h5" --all --verify >"$dir/out" || fail "the packed file is damaged"
 grep -q '1.self_attn.o_proj.weight  *f' "$dir/out" || fail "o_proj is not kept: $(cat "$dir/out")"
 grep -q '0.mlp.down_proj.weight/codes' "$dir/out" || fail "down_proj is not packed: $(cat "$dir/out")"
-latent=$("$SOLERA" eval "$model" --data "$dir/data.h5" --activations float --json)
-packed=$("$SOLERA" eval "$dir/p.h5" --data "$dir/data.h5" --activations float --json)
-near "$latent" "$packed" 1e-6
+packed=$(loss_of "$dir/p.h5" --data "$dir/data.h5" --activations float)
+near "$packed" "$(loss_of "$model" --data "$dir/data.h5" --activations float)" 0.001 packed
 
 # Files of other programs, and what is said beside them.
 export_as "$model" "$dir/q.gguf" --format gguf --type q8_0
 export_as "$dir/p.h5" "$dir/hf" --format safetensors
 "$SOLERA" import "$dir/hf" -o "$dir/back.h5" 2>"$dir/err" || fail "$(cat "$dir/err")"
-near "$("$SOLERA" eval "$dir/back.h5" --data "$dir/data.h5" --seq 16 --windows 2 --documents apart --json)" "$packed" 1e-6
+near "$(loss_of "$dir/back.h5" --data "$dir/data.h5" --seq 16 --windows 2 --documents apart)" "$packed" 0.001 exported
 grep -qF "overrides: [$kept" "$dir/hf/README.md" || fail "the card does not name the overrides"
 
 # In a GGUF file of ternary layers those that are kept are f16; groups that such a file lacks are refused.
@@ -48,8 +44,8 @@ wide() { # run, rows
 wide w "[$kept]"
 export_as "$dir/w/ckpt/step-000001.h5" "$dir/w.gguf" --format gguf --type tq1_0
 "$SOLERA" import "$dir/w.gguf" -o "$dir/w.h5" 2>"$dir/err" || fail "$(cat "$dir/err")"
-near "$("$SOLERA" eval "$dir/w/ckpt/step-000001.h5" --text "$dir/some.txt" --context 64 --json)" \
-    "$("$SOLERA" eval "$dir/w.h5" --text "$dir/some.txt" --context 64 --json)" 1e-5
+near "$(loss_of "$dir/w.h5" --text "$dir/some.txt" --context 64)" \
+    "$(loss_of "$dir/w/ckpt/step-000001.h5" --text "$dir/some.txt" --context 64)" 0.003 "as GGUF"
 wide v '[{match: "*.o_proj.weight", group_size: 64}]'
 expect 2 "has one scale for 256 weights, this model one for 64" \
     "$SOLERA" export "$dir/v/ckpt/step-000001.h5" -o "$dir/v.gguf" --format gguf --type tq1_0

@@ -20,13 +20,8 @@ YAML
 train() {
     "$SOLERA" train "$dir/sub.yaml" "$@" 2>"$dir/err" || fail "$(cat "$dir/err")"
 }
-near() { # two losses, and their largest distance
-    awk -v a="$1" -v b="$2" -v most="$3" 'BEGIN { d = a - b; exit !(d * d <= most * most) }' ||
-        fail "loss $1, but $2"
-}
 loss() {
-    "$SOLERA" eval "$@" --data "$dir/data.h5" --seq 16 --windows 4 --documents apart --json \
-        2>"$dir/err" | sed 's/.*"loss": \([0-9.]*\).*/\1/'
+    loss_of "$@" --data "$dir/data.h5" --seq 16 --windows 4 --documents apart
 }
 
 # What the norms change is said, and measured: it is little.
