@@ -33,6 +33,21 @@ static double worst_step(sol_dtype type)
                               : 0.0005;
 }
 
+/* Column c of a stored row as dtype.h lays it out. */
+static float stored_number(sol_dtype type, const void *row, const sol_f16 *scales, int64_t cols,
+                           int64_t c)
+{
+    const uint8_t *low = row, *high = low + (cols + 1) / 2;
+    int nibble = type == SOL_Q4 || type == SOL_Q6 ? low[c / 2] >> 4 * (c % 2) & 15 : 0;
+    if (type == SOL_F32) return ((const float *)row)[c];
+    if (type == SOL_F16) return sol_f16_to_f32(((const sol_f16 *)row)[c]);
+    if (type == SOL_BF16) return sol_bf16_to_f32(((const sol_bf16 *)row)[c]);
+    int q = type == SOL_Q8   ? ((const int8_t *)row)[c]
+            : type == SOL_Q6 ? (nibble | (high[c / 4] >> 2 * (c % 4) & 3) << 4) - 32
+                             : nibble - 8;
+    return sol_f16_to_f32(scales[c / 32]) * (float)q;
+}
+
 /* The integer product of a row with rounded activations, from the decoded row w = scale * q. */
 static float slow_dense(const float *w, const sol_f16 *scales, const float *x, int64_t cols)
 {
@@ -103,7 +118,12 @@ static void check_dense(sol_dtype type, int64_t rows, int64_t cols, int64_t n, b
             REQUIRE(memcmp(row, stored, (size_t)cols * sizeof *row) == 0,
                     "%s: row %d is not the stored one", sol_dtype_name(type), (int)r);
             for (int64_t c = 0; c < cols; c++) {
-                float top = 0;
+                float top = 0,
+                      want = stored_number(
+                          type, (const char *)data.p + (size_t)r * sol_dtype_row_bytes(type, cols),
+                          (const sol_f16 *)scales.p + r * row_scales, cols, c);
+                REQUIRE(row[c] == want, "%s: column %d of row %d is %g, stored as %g",
+                        sol_dtype_name(type), (int)c, (int)r, (double)row[c], (double)want);
                 for (int64_t i = c / 32 * 32; i < cols && i < c / 32 * 32 + 32; i++)
                     top = fmaxf(top, fabsf(w[r * cols + i]));
                 REQUIRE(fabs((double)row[c] - w[r * cols + c]) <= worst_step(type) * top,
