@@ -269,6 +269,17 @@ START_TEST(elementwise_match_double)
             for (int j = 0; j < m; j++)
                 ck_assert_double_eq_tol(y[j], x[j] / (1 + exp(-(double)x[j])) * w[j],
                                         1e-6 * (1 + fabs(y[j])));
+            size_t bytes = (size_t)m * sizeof *y;
+            float in_place[N + 1] = {0};
+            memcpy(in_place, x, bytes);
+            t[i].f.swiglu(in_place, w, m, in_place);
+            ck_assert_mem_eq(in_place, y, bytes);
+            memcpy(in_place, w, bytes);
+            t[i].f.swiglu(x, in_place, m, in_place);
+            ck_assert_mem_eq(in_place, y, bytes);
+            t[i].f.add(in_place, x, m);
+            for (int j = 0; j < m; j++) ck_assert_float_eq(in_place[j], y[j] + x[j]);
+            ck_assert_float_eq(in_place[m], 0);
             ck_assert_double_eq_tol(t[i].f.sumexp(x, m, &max), sum, 1e-6 * sum);
             ck_assert_float_eq(max, (float)high);
         }

@@ -159,6 +159,10 @@ static void check_rmsnorm(data *d, int64_t n)
     assert_near(d->k.train_ops.rmsnorm(d->x, d->y, eps, n, y), r, 1e-6 * r, d, n, "r");
     assert_guard(y, n);
     for (int64_t i = 0; i < n; i++) assert_near(y[i], d->x[i] * r * d->y[i], 1e-5, d, n, "rmsnorm");
+    memcpy(dx, d->x, sizeof dx);
+    d->k.train_ops.rmsnorm(dx, d->y, eps, n, dx);
+    ck_assert_mem_eq(dx, y, (size_t)n * sizeof *y);
+    assert_guard(dx, n);
     for (int add = 0; add < 2; add++) {
         memcpy(dw, d->a, sizeof dw);
         memcpy(dx, d->b, sizeof dx);
