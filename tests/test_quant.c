@@ -1,3 +1,5 @@
+/* Sherry and absmean against their definitions and published errors: every layout and granularity,
+ * ties and numbers that are not finite, the same bits for any threads and features. */
 #include "suite.h"
 
 #include <float.h>
@@ -186,8 +188,48 @@ START_TEST(ties_zeros_and_strange_numbers)
         LEVELS("absmean", 0, 0, 0, 0, 0, 0, 0, 0, 0);
         LEVELS("absmean", NAN, 1, -1, 0, 0, 0, 0, 0, NAN);
         LEVELS("absmean", 4, -0.1f, 0.1f, -4, 1, 0, 0, -1, 2.05f);
+        LEVELS("absmean", INFINITY, 1, -1, 0, 0, 0, 0, 0, INFINITY);
+        LEVELS("binary", 1, -2, 0, -0.0f, 1, -1, 1, 1, 0.75f);
+        LEVELS("binary", -INFINITY, 1, -1, 0, -1, 1, -1, 1, INFINITY);
+        LEVELS("binary", -NAN, 1, -1, 0, 1, 1, -1, 1, NAN);
+        LEVELS("nm", 1, -1, 1, -1, 0, 0, 1, -1, 1);
+        LEVELS("nm", 0, 0, 0, 0, 0, 0, 1, 1, 0);
+        LEVELS("nm", INFINITY, 1, -3, 2, 1, 0, -1, 0, INFINITY);
+        LEVELS("nm", -NAN, 1, -INFINITY, 2, 1, 0, -1, 0, NAN);
+        LEVELS("twn", 4, -4, 1, 0, 1, -1, 0, 0, 4);
+        LEVELS("twn", INFINITY, 1, -1, 0, 0, 0, 0, 0, INFINITY);
+        LEVELS("absmedian", 4, -3, 1, 0.5f, 1, -1, 1, 0, 1);
         sol_ctx_free(&ctx);
     }
+}
+END_TEST
+
+/* A scale in fp16 is rounded to nearest even: to 0 up to half the least number, to infinity from
+ * half a step above the largest. */
+START_TEST(scales_in_fp16)
+{
+    static const float scale[][2] = {{0x1p-25f, 0},
+                                     {0x1.8p-25f, 0x1p-24f},
+                                     {65504, 65504},
+                                     {65519, 65504},
+                                     {65520, INFINITY},
+                                     {1 + 0x1p-11f, 1},
+                                     {1 + 0x1.8p-10f, 1 + 0x1p-9f}};
+    sol_ctx *ctx = context(1, SOL_TIER_BEST);
+    for (int k = 0; k < sol_quantizer_count(); k++) {
+        sol_quant_spec spec =
+            spec_of(sol_quantizer_at(k)->name, SOL_PER_CHANNEL, 0, SOL_LAYOUT_CONTIGUOUS, SOL_F16);
+        if (spec.method->n_learned) continue;
+        for (size_t i = 0; i < sizeof scale / sizeof *scale; i++) {
+            float w[4], s;
+            int8_t t[4];
+            for (int p = 0; p < 4; p++) w[p] = p % 2 ? -scale[i][0] : scale[i][0];
+            sol_quant_split(ctx, &spec, w, 1, 4, t, &s);
+            ck_assert_msg(s == scale[i][1], "%s: %g, not %g", spec.method->name, (double)s,
+                          (double)scale[i][1]);
+        }
+    }
+    sol_ctx_free(&ctx);
 }
 END_TEST
 
@@ -493,7 +535,7 @@ START_TEST(residual_forms)
 END_TEST
 
 SOL_TEST_MAIN("quant", tcase_add_test(tc, published_errors_on_a_million_samples);
-              tcase_add_test(tc, sherry_is_the_l2_optimum);
+              tcase_add_test(tc, sherry_is_the_l2_optimum); tcase_add_test(tc, scales_in_fp16);
               tcase_add_test(tc, ties_zeros_and_strange_numbers);
               tcase_add_test(tc, sherry_follows_its_definition);
               tcase_add_test(tc, effective_is_made_of_the_parts);

@@ -19,8 +19,8 @@
  * so that infinity and NaN are the largest (a NaN gets the sign +); T stays valid and packable,
  * alpha of the group becomes infinity or NaN, and so does W_eff there: the loss shows it. Methods
  * with a threshold hide them: NaN is above none, nothing is above one that is infinite or NaN, and
- * W_eff is 0 where the level is. Denormal weights are ordinary numbers; an alpha below 2^-25 rounds
- * to 0 in fp16, one above 65504 to infinity; so does a sum above the range of float. A group of
+ * W_eff is 0 where the level is. Denormal weights are ordinary numbers; an alpha up to 2^-25 rounds
+ * to 0 in fp16, one from 65520 on to infinity; so does a sum above the range of float. A group of
  * zeros has alpha 0. */
 #ifndef SOLERA_QUANT_QUANT_H
 #define SOLERA_QUANT_QUANT_H
