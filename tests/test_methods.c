@@ -252,10 +252,12 @@ START_TEST(a_step_stays_positive)
         sol_quant_matrix x = {.w = w, .rows = 1, .cols = 4, .learned = {&step, &shift}};
         sol_quant_forward(ctx, &spec, &x, (sol_residual_mix){1, 0}, q, NULL);
         ck_assert_float_eq_tol(q[3], m == 1 ? 2e-5f / 3 : 1e-5f, 1e-10f);
-        w[0] = NAN; /* starting values: the NaN is seen */
-        x.learned[0] = NULL;
+        w[0] = NAN; /* the starting value of the step is NaN, which counts as the least step */
+        x.learned[0] = x.learned[1] = NULL;
         sol_quant_forward(ctx, &spec, &x, (sol_residual_mix){1, 0}, q, NULL);
-        ck_assert(isnan(q[3]) || isnan(q[0]) || q[3] < 1e-4f);
+        ck_assert_float_eq_tol(q[3], m == 1 ? 2e-5f / 3 : 1e-5f, 1e-10f);
+        sol_quant_take_apart(ctx, &spec, &x, &(sol_quant_parts){.learned = {&step, &shift}});
+        ck_assert(isnan(step));
     }
     sol_ctx_free(&ctx);
 }
@@ -305,6 +307,61 @@ START_TEST(learned_backward_is_the_derivative_of_the_surrogate)
                 ck_assert_double_eq_tol(d_shift[g], m == 2 ? 1 + factor * by_shift : 1, 1e-5);
             }
         }
+    }
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
+/* In bf16 the effective weights are those of sol_quant_forward, rounded; the biases are the same.
+ */
+START_TEST(forward_in_bf16_rounds)
+{
+    static const sol_residual_mix mixes[] = {{1, 0}, {0.75f, 0.3f}};
+    sol_ctx *ctx = context(2);
+    static float w[ROWS * COLS], q[ROWS * COLS];
+    static sol_bf16 half[ROWS * COLS];
+    float bias[ROWS], other[ROWS];
+    draw(w, ROWS * COLS, 61);
+    for (int k = 0; k < sol_quantizer_count(); k++) {
+        for (int i = 0; i < 2; i++) {
+            sol_quant_spec spec = spec_of(sol_quantizer_at(k)->name, SOL_PER_GROUP, 96);
+            sol_quant_matrix x = {.w = w, .rows = ROWS, .cols = COLS};
+            sol_quant_forward(ctx, &spec, &x, mixes[i], q, bias);
+            sol_quant_forward_bf16(ctx, &spec, &x, mixes[i], half, other);
+            ck_assert_mem_eq(bias, other, sizeof bias);
+            for (int e = 0; e < ROWS * COLS; e++) ck_assert_uint_eq(half[e], sol_f32_to_bf16(q[e]));
+        }
+    }
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
+/* dL/dW added is dL/dW set, and what was there; no dL/dW_eff is a dL/dW_eff of zeros. */
+START_TEST(backward_adds_and_takes_nothing_for_zero)
+{
+    static const sol_residual_mix mix = {0.75f, 0.3f};
+    sol_ctx *ctx = context(2);
+    static float w[ROWS * COLS], d[ROWS * COLS], zeros[ROWS * COLS], dw[ROWS * COLS],
+        sum[ROWS * COLS];
+    float d_bias[ROWS];
+    draw(w, ROWS * COLS, 71);
+    draw(d, ROWS * COLS, 72);
+    draw(d_bias, ROWS, 73);
+    for (int k = 0; k < sol_quantizer_count(); k++) {
+        sol_quant_spec spec = spec_of(sol_quantizer_at(k)->name, SOL_PER_CHANNEL, 0);
+        sol_quant_matrix x = {.w = w, .rows = ROWS, .cols = COLS};
+        sol_quant_grads g = {.dw_eff = d, .d_bias = d_bias, .dw = dw};
+        sol_quant_backward(ctx, &spec, &x, mix, &g);
+        memcpy(sum, w, sizeof sum);
+        g.dw = sum;
+        g.add = true;
+        sol_quant_backward(ctx, &spec, &x, mix, &g);
+        for (int i = 0; i < ROWS * COLS; i++)
+            ck_assert_float_eq_tol(sum[i], w[i] + dw[i], 1e-6f * fabsf(dw[i]) + 1e-8f);
+        sol_quant_backward(ctx, &spec, &x, mix,
+                           &(sol_quant_grads){.dw_eff = zeros, .d_bias = d_bias, .dw = dw});
+        sol_quant_backward(ctx, &spec, &x, mix, &(sol_quant_grads){.d_bias = d_bias, .dw = sum});
+        for (int i = 0; i < ROWS * COLS; i++) ck_assert_float_eq(sum[i], dw[i]);
     }
     sol_ctx_free(&ctx);
 }
@@ -416,6 +473,8 @@ SOL_TEST_MAIN("methods", tcase_add_test(tc, published_errors);
               tcase_add_test(tc, learned_forward_follows_the_formula);
               tcase_add_test(tc, a_step_stays_positive);
               tcase_add_test(tc, learned_backward_is_the_derivative_of_the_surrogate);
+              tcase_add_test(tc, forward_in_bf16_rounds);
+              tcase_add_test(tc, backward_adds_and_takes_nothing_for_zero);
               tcase_add_test(tc, straight_through_scales_the_gradient);
               tcase_add_test(tc, tequila_feeds_its_dead_weights_into_a_bias);
               tcase_add_test(tc, backward_same_bits_for_any_threads))
