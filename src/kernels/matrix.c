@@ -336,7 +336,7 @@ typedef struct product {
     bool round; /* activations, to int8 */
     uint8_t *threads;
     size_t per_thread;
-    int64_t tiles_a_run;
+    int64_t tiles_a_run, tokens_a_run;
 } product;
 
 /* One token into block order and, for int8, into rounded form. */
@@ -359,22 +359,36 @@ static void prepare_token(void *arg, int64_t i, int thread)
                                      p->acts.nsum + i * s->n_segs);
 }
 
-static void integer_tiles(void *arg, int64_t run, int thread)
+/* A run: some tiles, for tokens that the kernel takes together. */
+static void integer_run(void *arg, int64_t run, int thread)
 {
     const product *p = arg;
+    const sol_segments *s = &p->m->seg;
     uint8_t *mine = p->threads + (size_t)thread * p->per_thread;
-    int64_t n_tiles = sol_ceil_div(p->rows, p->m->ops->tile_rows);
-    int64_t first = run * p->tiles_a_run, last = sol_min_i64(first + p->tiles_a_run, n_tiles);
-    p->m->ops->product(&p->call, first, last, mine + READY_BYTES, (int64_t *)mine);
+    int64_t n_tiles = sol_ceil_div(p->rows, p->m->ops->tile_rows),
+            across = sol_ceil_div(n_tiles, p->tiles_a_run), first = run % across * p->tiles_a_run,
+            last = sol_min_i64(first + p->tiles_a_run, n_tiles),
+            token = run / across * p->tokens_a_run;
+    sol_acts acts = {.n = sol_min_i64(p->tokens_a_run, p->n - token),
+                     .q = p->acts.q + token * s->q_stride,
+                     .d = p->acts.d + token * s->n_segs,
+                     .nsum = p->acts.nsum + token * s->n_segs};
+    sol_tile_call call = p->call;
+    call.acts = &acts;
+    call.y += token * p->ldy;
+    p->m->ops->product(&call, first, last, mine + READY_BYTES, (int64_t *)mine);
 }
 
 static void integer_product(product *p)
 {
+    const sol_tile_ops *ops = p->m->ops;
     int64_t threads = sol_pool_threads(p->ctx->pool),
-            n_tiles = sol_ceil_div(p->rows, p->m->ops->tile_rows);
+            n_tiles = sol_ceil_div(p->rows, ops->tile_rows), token_runs;
     for (int64_t i = 0; i < threads; i++) *(int64_t *)(p->threads + (size_t)i * p->per_thread) = 0;
-    p->tiles_a_run = sol_ceil_div(n_tiles, 4 * threads);
-    sol_pool_run(p->ctx->pool, sol_ceil_div(n_tiles, p->tiles_a_run), integer_tiles, p);
+    p->tokens_a_run = ops->run_tokens ? ops->run_tokens : p->n;
+    token_runs = sol_ceil_div(p->n, p->tokens_a_run);
+    p->tiles_a_run = sol_ceil_div(n_tiles, sol_ceil_div(4 * threads, token_runs));
+    sol_pool_run(p->ctx->pool, token_runs * sol_ceil_div(n_tiles, p->tiles_a_run), integer_run, p);
 }
 
 /* The 16 partial sums of the header, folded. */

@@ -35,15 +35,17 @@ typedef struct sol_tile_call {
 } sol_tile_call;
 
 typedef struct sol_tile_ops {
-    int64_t tile_rows;                                           /* divides SOL_TILE_ROWS_MAX */
-    int64_t max_tokens;                                          /* of one call */
+    int64_t tile_rows;  /* divides SOL_TILE_ROWS_MAX */
+    int64_t max_tokens; /* rounded at once */
+    int64_t run_tokens; /* of one call of product; 0: all of them */
     size_t (*tile_bytes)(sol_dtype type, const sol_segments *s); /* a multiple of 64 */
     /* Into a tile of zeros. */
     void (*pack)(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows, uint8_t *tile);
     /* Row r of a tile: q [cols] and scales [n_groups]. */
     void (*unpack)(sol_dtype type, const sol_segments *s, const uint8_t *tile, int64_t r, int8_t *q,
                    sol_f16 *scales);
-    /* Scratch of a thread: *ready is 0 at the start of a matmul and the kernel's own afterwards. */
+    /* Scratch of a thread: *ready is 0 at the start of a matmul and the kernel's own afterwards; at
+     * most one of a matmul's groups of run_tokens has fewer than these. */
     size_t (*thread_bytes)(const sol_segments *s);
     void (*product)(const sol_tile_call *call, int64_t first, int64_t last, void *thread,
                     int64_t *ready);

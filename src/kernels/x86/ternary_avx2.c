@@ -16,9 +16,16 @@
  * way to floats takes 13. Measured on one core, in cache: 19.5 GB/s of codes at 3.2 GHz. Against it
  * tables of the sums' low and high bytes, which must become words block by block, reach 0.6 of the
  * rate; decoding into pmaddubsw, for one token, 0.17; signs by pcmpgtb and pxor on sums that are
- * off by a half 0.95. Lines fetched into all caches push out the tables. Many tokens: blocks are
- * decoded once to bytes 0, 1, 2, four of a row together, for pmaddubsw; 32 blocks stay below 32 x 2
- * x 127 x 2 < 32768, so that one pmaddwd a segment suffices. */
+ * off by a half 0.95. Lines fetched into all caches push out the tables.
+ *
+ * Many tokens: a token a lane. The 32 sums of a block (one a code) for 32 tokens are words in a
+ * table; a row adds to its sums the line that its code names, so one instruction with an operand
+ * in memory is 64 multiplications. Tables of 8 blocks lie in 16 KiB of the nearest cache, and are
+ * built for all rows of a panel; those rows' sums, exact in 16 bits over a segment (32 x 3 x 127 <
+ * 32768), wait in the next one. Two loads of 32 bytes a cycle bound it at 113 multiplications a
+ * cycle; codes of a row lie together in a register because each that is loaded takes the place of
+ * a line. It reaches 60 with everything else, 52 with scale groups of 64, where bytes of weights
+ * and tokens in pmaddubsw (eight with their paddw take five cycles, 51) came to 42 and 38. */
 #include <immintrin.h>
 #include <stdbool.h>
 #include <string.h>
@@ -32,11 +39,15 @@ enum {
     PART_BYTES = SLOT_BYTES + TILE_ROWS,      /* with its signs */
     CHUNK_PARTS = 2,
     CHUNK_BYTES = CHUNK_PARTS * PART_BYTES,
-    TABLE_TOKENS = 10, /* up to so many tokens go through the tables */
-    TOKENS = 256,      /* of one call */
-    SEGMENT_BLOCKS = SOL_TERNARY_BLOCK / 4,
-    PREFETCH = 2560, /* bytes ahead */
-    PACK_CHUNKS = 4, /* eight bytes of signs */
+    CHUNK_BLOCKS = CHUNK_PARTS * PART_BLOCKS,
+    TABLE_TOKENS = 10, /* up to so many tokens go through tables one by one */
+    TOKENS = 256,      /* rounded at once */
+    LANES = 16,        /* words of a vector */
+    LANE_VECTORS = 2,
+    CODES = 32,       /* of a block */
+    PANEL_TILES = 64, /* whose sums stay in the caches */
+    PREFETCH = 2560,  /* bytes ahead */
+    PACK_CHUNKS = 4,  /* eight bytes of signs */
 };
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -180,7 +191,7 @@ ALWAYS_INLINE __m256i signs_at(const uint8_t *part, int64_t k)
 
 /* sum += x, written out: the compiler would add in a tree, with more sums than registers. */
 #define ADD_BYTES(sum, x) __asm__("vpaddb %1, %0, %0" : "+x"(sum) : "x"(x))
-#define ADD_WORDS(sum, x) __asm__("vpaddw %1, %0, %0" : "+x"(sum) : "x"(x))
+#define ADD_WORDS(sum, x) __asm__("vpaddw %1, %0, %0" : "+x"(sum) : "xm"(x))
 
 /* ---- tables: one token ---- */
 
@@ -363,145 +374,271 @@ static void product_by_tables(const sol_tile_call *call, int64_t first, int64_t 
     }
 }
 
-/* ---- pmaddubsw: many tokens ---- */
+/* ---- a token a lane: many tokens ---- */
 
-/* A slot's weight in lane p, in both halves. */
-static __m256i lane_table(int p)
-{
-    int8_t lane[16];
-    for (int slot = 0; slot < 16; slot++) lane[slot] = sol_code_levels[slot][p];
-    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)lane));
-}
-
-/* Blocks [b, b + blocks) of a row to w[SEGMENT_BLOCKS][4]: vector [i][j] holds rows 8 j.. of block
- * b + i, four bytes weight + 1 each. They lie in one unit; `chunk` holds the first. */
-static void decode_segment(const uint8_t *chunk, int64_t b, int64_t blocks, __m256i (*w)[4])
-{
-    const __m256i one = _mm256_set1_epi8(1);
-    const __m256i lane[4] = {lane_table(0), lane_table(1), lane_table(2), lane_table(3)};
-    for (int64_t i = 0; i < blocks; i++) {
-        int64_t k = b % (CHUNK_PARTS * PART_BLOCKS) + i;
-        const uint8_t *part = chunk + k / PART_BLOCKS * PART_BYTES;
-        __m256i sign = signs_at(part, k % PART_BLOCKS), slots = slots_at(part, k % PART_BLOCKS),
-                t[4];
-        for (int p = 0; p < 4; p++)
-            t[p] =
-                _mm256_add_epi8(_mm256_sign_epi8(_mm256_shuffle_epi8(lane[p], slots), sign), one);
-        /* Words of two bytes of a row; of the even and of the odd ones those that belong together.
-         */
-        for (int j = 0; j < 2; j++) {
-            __m256i front = j ? _mm256_unpackhi_epi8(t[0], t[1]) : _mm256_unpacklo_epi8(t[0], t[1]),
-                    back = j ? _mm256_unpackhi_epi8(t[2], t[3]) : _mm256_unpacklo_epi8(t[2], t[3]);
-            w[i][2 * j] = _mm256_blend_epi16(front, _mm256_slli_epi32(back, 16), 0xaa);
-            w[i][2 * j + 1] = _mm256_blend_epi16(_mm256_srli_epi32(front, 16), back, 0xaa);
-        }
-    }
-}
-
-/* A segment of one token and a vector of rows: u + d * (sum of weight * q), of pairs of (weight +
- * 1) * q and -sum of q. */
-ALWAYS_INLINE __m256 finish(__m256i pairs, int32_t nsum, float d, __m256 u)
-{
-    __m256i sum =
-        _mm256_add_epi32(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)), _mm256_set1_epi32(nsum));
-    return _mm256_fmadd_ps(_mm256_set1_ps(d), _mm256_cvtepi32_ps(sum), u);
-}
-
-/* A segment of a tile in the many-token product. */
-typedef struct gemm_step {
-    const sol_segments *seg;
-    __m256i (*w)[4]; /* of decode_segment */
+/* What is constant while a tile's rows take their sums from at most PART_BLOCKS blocks. */
+typedef struct lane_step {
     int64_t blocks;
-    const int8_t *q; /* of the first token, as d and nsum */
-    const float *d;
-    const int32_t *nsum;
-    __m256 scale[4];         /* of its scale group */
-    __m256 (*u)[4], (*y)[4]; /* [tokens] */
-} gemm_step;
+    bool first, last;             /* of their segment's */
+    bool group_first, group_last; /* their segment, of its group */
+} lane_step;
 
-/* T (1 or 2) tokens from t on: u += d * sum, from 0 at the first segment of a group; at its last y
- * += scale * u. The q of the next segment are fetched: they are too far from each other for the
- * processor to see where they go. */
-ALWAYS_INLINE void gemm_tokens(int T, bool first, bool last, const gemm_step *g, int64_t t)
+/* Scratch of a thread. The words of a vector are tokens 0, 8, 1, 9, .., 7, 15, so that its even and
+ * its odd words are eight tokens in order; rows of a tile lie at their lane_place. */
+typedef struct lane_scratch {
+    __m256i table[PART_BLOCKS * CODES * LANE_VECTORS]; /* [block, code, vector] */
+    uint64_t codes[TILE_ROWS]; /* of a row: 8 times the code of a block, a byte a block */
+    float scale[TILE_ROWS];
+    __m256 d[2 * LANE_VECTORS]; /* of the segment, a float a token */
+    __m256i sum[PANEL_TILES * TILE_ROWS * LANE_VECTORS];
+    __m256 u[PANEL_TILES * TILE_ROWS * 2 * LANE_VECTORS];
+    __m256 y[PANEL_TILES * TILE_ROWS * 2 * LANE_VECTORS];
+} lane_scratch;
+
+/* Columns [c, c + 8) of 16 tokens from token t on: words of column c + i to x[i]. */
+ALWAYS_INLINE void load_lanes(const sol_acts *a, int64_t stride, int64_t t, int64_t c, __m256i x[8])
 {
-    int64_t stride = g->seg->q_stride, segs = g->seg->n_segs;
-    const int8_t *q = g->q + t * stride;
-    __m256i sum[2][4];
-    for (int k = 0; k < T; k++) {
-        for (int j = 0; j < 4; j++) sum[k][j] = _mm256_setzero_si256();
-        for (int line = 0; line < SOL_TERNARY_BLOCK; line += 64)
-            _mm_prefetch((const char *)q + k * stride + SOL_TERNARY_BLOCK + line, _MM_HINT_T1);
+    uint64_t in[2][8], out[2][8];
+    for (int half = 0; half < 2; half++) {
+        for (int i = 0; i < 8; i++) memcpy(&in[half][i], a->q + (t + 8 * half + i) * stride + c, 8);
+        transpose_bytes(in[half], out[half]);
     }
-#pragma GCC unroll 2
-    for (int64_t i = 0; i < g->blocks; i++) {
-        __m256i x[2];
-        for (int k = 0; k < T; k++) {
-            int32_t four;
-            memcpy(&four, q + k * stride + 4 * i, 4);
-            x[k] = _mm256_set1_epi32(four);
-        }
-        for (int j = 0; j < 4; j++) {
-            __m256i rows = g->w[i][j];
-            for (int k = 0; k < T; k++) ADD_WORDS(sum[k][j], _mm256_maddubs_epi16(rows, x[k]));
+    for (int i = 0; i < 8; i++)
+        x[i] = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(_mm_cvtsi64_si128((int64_t)out[0][i]),
+                                                      _mm_cvtsi64_si128((int64_t)out[1][i])));
+}
+
+/* The sums of all codes (codebook.h) of a block for one vector of tokens, to[code * V]. */
+ALWAYS_INLINE void sums_of_codes(int V, const __m256i x[4], __m256i *to)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    for (int z = 0; z < 4; z++) {
+        __m256i first = x[z == 0], second = x[z < 2 ? 2 : 1], third = x[z < 3 ? 3 : 2];
+        for (int slot = 4 * z; slot < 4 * z + 4; slot++) {
+            __m256i sum =
+                slot & 1 ? _mm256_sub_epi16(first, second) : _mm256_add_epi16(first, second);
+            sum = slot & 2 ? _mm256_sub_epi16(sum, third) : _mm256_add_epi16(sum, third);
+            to[slot * V] = sum;
+            to[(CODES / 2 + slot) * V] = _mm256_sub_epi16(zero, sum);
         }
     }
-    for (int k = 0; k < T; k++)
-        for (int j = 0; j < 4; j++) {
-            __m256 u = first ? _mm256_setzero_ps() : g->u[t + k][j];
-            u = finish(sum[k][j], g->nsum[(t + k) * segs], g->d[(t + k) * segs], u);
-            if (last)
-                g->y[t + k][j] = _mm256_fmadd_ps(g->scale[j], u, g->y[t + k][j]);
-            else
-                g->u[t + k][j] = u;
+}
+
+/* Those of `blocks` blocks from column c on, of V vectors of tokens: rows of q that there are not,
+ * and four bytes behind the columns of the last, are read like others and not used. */
+ALWAYS_INLINE void build_lanes(int V, const sol_acts *a, int64_t stride, int64_t c, int64_t blocks,
+                               __m256i *table)
+{
+    for (int v = 0; v < V; v++)
+        for (int64_t k = 0; k < blocks; k += 2) {
+            __m256i x[8];
+            load_lanes(a, stride, LANES * v, c + 4 * k, x);
+            sums_of_codes(V, x, table + k * CODES * V + v);
+            sums_of_codes(V, x + 4, table + (k + 1) * CODES * V + v);
         }
 }
 
-ALWAYS_INLINE void gemm_all(bool first, bool last, const gemm_step *g, int64_t n)
+/* Where decode_codes leaves row r of a tile, and the row at place w. */
+static int lane_place(int r)
 {
-    int64_t t = 0;
-    for (; t + 2 <= n; t += 2) gemm_tokens(2, first, last, g, t);
-    if (t < n) gemm_tokens(1, first, last, g, t);
+    return (r & 16) | (r & 3) << 2 | (r >> 1 & 2) | (r >> 3 & 1);
 }
 
-/* Scratch of a thread in the many-token product. */
-typedef struct gemm_scratch {
-    __m256i w[SEGMENT_BLOCKS][4];
-    __m256 u[TOKENS][4], y[TOKENS][4];
-} gemm_scratch;
+static int lane_row(int w)
+{
+    return (w & 16) | (w & 1) << 3 | (w & 2) << 1 | (w >> 2 & 3);
+}
 
-static void product_by_gemm(const sol_tile_call *call, int64_t tile_index, gemm_scratch *work)
+/* 8 times the codes of `blocks` blocks from block k behind `part` on, which lie in one unit; those
+ * of a row together. */
+ALWAYS_INLINE void decode_codes(const uint8_t *part, int64_t k, int64_t blocks, uint64_t *codes)
+{
+    __m256i v[PART_BLOCKS], pair[PART_BLOCKS], quad[PART_BLOCKS];
+    for (int64_t i = 0; i < PART_BLOCKS; i++) {
+        int64_t at = k + sol_min_i64(i, blocks - 1);
+        const uint8_t *of = part + at / PART_BLOCKS * PART_BYTES;
+        __m256i both = load(of + at % PART_BLOCKS / 2 * TILE_ROWS),
+                slots = at & 1 ? _mm256_srli_epi16(both, 1) : _mm256_slli_epi16(both, 3),
+                signs = _mm256_sll_epi16(load(of + SLOT_BYTES),
+                                         _mm_cvtsi32_si128((int)(at % PART_BLOCKS)));
+        v[i] = _mm256_or_si256(_mm256_and_si256(slots, _mm256_set1_epi8(15 << 3)),
+                               _mm256_and_si256(signs, _mm256_set1_epi8(-128)));
+    }
+    for (int i = 0; i < 4; i++) {
+        pair[i] = _mm256_unpacklo_epi8(v[2 * i], v[2 * i + 1]);
+        pair[4 + i] = _mm256_unpackhi_epi8(v[2 * i], v[2 * i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) {
+            quad[i + j] = _mm256_unpacklo_epi16(pair[i + 2 * j], pair[i + 2 * j + 1]);
+            quad[i + 2 + j] = _mm256_unpackhi_epi16(pair[i + 2 * j], pair[i + 2 * j + 1]);
+        }
+    for (int i = 0; i < 8; i += 2) {
+        _mm256_storeu_si256((__m256i *)codes + i, _mm256_unpacklo_epi32(quad[i], quad[i + 1]));
+        _mm256_storeu_si256((__m256i *)codes + i + 1, _mm256_unpackhi_epi32(quad[i], quad[i + 1]));
+    }
+}
+
+/* The sums of a row's segment to floats: u + d * sum, and at the end of its group y + scale * u. */
+ALWAYS_INLINE void finish_row(int V, lane_step step, const __m256 *d, const __m256i *sum,
+                              float scale, __m256 *u, __m256 *y)
+{
+    const __m256i even = _mm256_set1_epi32(1), odd = _mm256_set1_epi32(1 << 16);
+    for (int j = 0; j < 2 * V; j++) {
+        __m256 f = _mm256_cvtepi32_ps(_mm256_madd_epi16(sum[j / 2], j % 2 ? odd : even));
+        f = _mm256_fmadd_ps(d[j], f, step.group_first ? _mm256_setzero_ps() : u[j]);
+        if (step.group_last)
+            y[j] = _mm256_fmadd_ps(_mm256_set1_ps(scale), f, y[j]);
+        else
+            u[j] = f;
+    }
+}
+
+/* The rows of tile i of a panel += the entries of their codes. */
+ALWAYS_INLINE void add_rows(int V, lane_step step, int64_t i, lane_scratch *work)
+{
+    const uint8_t *table = (const uint8_t *)work->table;
+    __m256i *sums = work->sum + i * TILE_ROWS * V;
+    __m256 *u = work->u + i * TILE_ROWS * 2 * V, *y = work->y + i * TILE_ROWS * 2 * V;
+    for (int w = 0; w < TILE_ROWS; w++, sums += V, u += 2 * V, y += 2 * V) {
+        uint64_t codes = work->codes[w];
+        __m256i sum[LANE_VECTORS];
+        for (int v = 0; v < V; v++) sum[v] = step.first ? _mm256_setzero_si256() : sums[v];
+#pragma GCC unroll 8
+        for (int64_t k = 0; k < step.blocks; k++) {
+            const void *entry = table + (codes >> 8 * k & 0xff) * (4 * (size_t)V);
+            for (int v = 0; v < V; v++)
+                ADD_WORDS(sum[v], ((const __m256i *)entry)[k * CODES * V + v]);
+        }
+        if (step.last)
+            finish_row(V, step, work->d, sum, work->scale[w], u, y);
+        else
+            for (int v = 0; v < V; v++) sums[v] = sum[v];
+    }
+}
+
+/* add_rows, in loops of their own for steps that are frequent: whole parts before the last of a
+ * segment, and the last of one that is a whole group. */
+ALWAYS_INLINE void add_tile(int V, const lane_step *step, int64_t i, lane_scratch *work)
+{
+    if (step->blocks < PART_BLOCKS || (step->last && !(step->group_first && step->group_last)))
+        add_rows(V, *step, i, work);
+    else if (step->last)
+        add_rows(V, (lane_step){PART_BLOCKS, step->first, true, true, true}, i, work);
+    else if (step->first)
+        add_rows(V, (lane_step){PART_BLOCKS, true, false, false, false}, i, work);
+    else
+        add_rows(V, (lane_step){PART_BLOCKS, false, false, false, false}, i, work);
+}
+
+/* The scales of a group, at the places of their rows. */
+ALWAYS_INLINE void place_scales(const sol_f16 *scales, float *to)
+{
+    float f[TILE_ROWS];
+    for (int j = 0; j < TILE_ROWS; j += 8) _mm256_storeu_ps(f + j, load_scales(scales + j));
+    for (int w = 0; w < TILE_ROWS; w++) to[w] = f[lane_row(w)];
+}
+
+/* Eight rows of 8 floats. */
+ALWAYS_INLINE void transpose_floats(__m256 v[8])
+{
+    __m256 pair[8], quad[8];
+    for (int i = 0; i < 8; i += 2) {
+        pair[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+        pair[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) {
+            quad[i + 2 * j] = _mm256_shuffle_ps(pair[i + j], pair[i + j + 2], 0x44);
+            quad[i + 2 * j + 1] = _mm256_shuffle_ps(pair[i + j], pair[i + j + 2], 0xee);
+        }
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x20);
+        v[i + 4] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31);
+    }
+}
+
+/* A tile's y, [place, token], to where the call wants it. */
+ALWAYS_INLINE void store_lanes(int V, const sol_tile_call *call, int64_t tile, const __m256 *y)
+{
+    int64_t n = call->acts->n, rows = sol_min_i64(TILE_ROWS, call->rows - tile * TILE_ROWS);
+    for (int64_t t = 0; t < n; t += 8)
+        for (int64_t r = 0; r < rows; r += 8) {
+            __m256 v[8];
+            for (int i = 0; i < 8; i++) v[i] = y[lane_place((int)r + i) * 2 * V + t / 8];
+            transpose_floats(v);
+            float *to = call->y + t * call->ldy + tile * TILE_ROWS + r;
+            for (int64_t i = 0; i < sol_min_i64(8, n - t); i++, to += call->ldy)
+                if (rows - r >= 8)
+                    _mm256_storeu_ps(to, v[i]);
+                else
+                    memcpy(to, &v[i], (size_t)(rows - r) * sizeof *to);
+        }
+}
+
+/* The step of blocks [b, b + step->blocks), which scale group g has, for tiles [first, last). */
+ALWAYS_INLINE void lane_part(int V, const sol_tile_call *call, int64_t first, int64_t last,
+                             int64_t b, int64_t g, const lane_step *step, lane_scratch *work)
+{
+    const sol_segments *s = call->seg;
+    const sol_unit unit = unit_of(s);
+    int64_t k = b % PART_BLOCKS, part = sol_unit_chunk(&unit, b / CHUNK_BLOCKS) +
+                                        b % CHUNK_BLOCKS / PART_BLOCKS * PART_BYTES;
+    build_lanes(V, call->acts, s->q_stride, 4 * b, step->blocks, work->table);
+    for (int64_t i = first; i < last; i++) {
+        const uint8_t *tile = call->tiles + (size_t)i * call->tile_bytes;
+        if (step->last && step->group_last)
+            place_scales((const sol_f16 *)(tile + sol_unit_scales(&unit, g)), work->scale);
+        if (k == 0 && step->blocks == PART_BLOCKS)
+            decode_codes(tile + part, 0, PART_BLOCKS, work->codes);
+        else
+            decode_codes(tile + part, k, step->blocks, work->codes);
+        add_tile(V, step, i - first, work);
+    }
+}
+
+/* V vectors of tokens and a panel of tiles. */
+ALWAYS_INLINE void lane_panel(int V, const sol_tile_call *call, int64_t first, int64_t last,
+                              lane_scratch *work)
 {
     const sol_segments *s = call->seg;
     const sol_acts *a = call->acts;
-    const uint8_t *tile = call->tiles + (size_t)tile_index * call->tile_bytes;
-    const sol_unit unit = unit_of(s);
-    gemm_step g = {.seg = s, .w = work->w, .u = work->u, .y = work->y};
-    memset(work->y, 0, (size_t)a->n * sizeof *work->y);
+    memset(work->y, 0, (size_t)((last - first) * TILE_ROWS * 2 * V) * sizeof *work->y);
     for (int64_t i = 0; i < s->n_segs; i++) {
-        int64_t len, start = sol_segment_at(s, i, &len), in_group = i % s->segs_per_group;
-        bool first = in_group == 0, last = in_group == s->segs_per_group - 1;
-        const sol_f16 *scales =
-            (const sol_f16 *)(tile + sol_unit_scales(&unit, i / s->segs_per_group));
-        if (first)
-            for (int j = 0; j < 4; j++) g.scale[j] = load_scales(scales + 8 * j);
-        g.blocks = len / 4;
-        g.q = a->q + start;
-        g.d = a->d + i;
-        g.nsum = a->nsum + i;
-        decode_segment(tile + sol_unit_chunk(&unit, start / 64), start / 4, g.blocks, work->w);
-        if (first && last)
-            gemm_all(true, true, &g, a->n);
-        else
-            gemm_all(first, last, &g, a->n);
+        int64_t len, begin = sol_segment_at(s, i, &len) / 4, end = begin + len / 4,
+                     g = i / s->segs_per_group, in_group = i % s->segs_per_group;
+        float d[LANE_VECTORS * LANES] = {0};
+        for (int64_t t = 0; t < a->n; t++) d[t] = a->d[t * s->n_segs + i];
+        for (int j = 0; j < 2 * V; j++) work->d[j] = _mm256_loadu_ps(d + 8 * j);
+        lane_step step = {.group_first = in_group == 0,
+                          .group_last = in_group == s->segs_per_group - 1};
+        for (int64_t b = begin; b < end; b += step.blocks) {
+            step.blocks = sol_min_i64(PART_BLOCKS, end - b);
+            step.first = b == begin;
+            step.last = b + step.blocks == end;
+            lane_part(V, call, first, last, b, g, &step, work);
+        }
     }
-    for (int64_t t = 0; t < a->n; t++)
-        store_rows(call->y + t * call->ldy, tile_index * TILE_ROWS, call->rows, work->y[t]);
+    for (int64_t i = first; i < last; i++)
+        store_lanes(V, call, i, work->y + (i - first) * TILE_ROWS * 2 * V);
+}
+
+static void product_by_lanes(const sol_tile_call *call, int64_t first, int64_t last,
+                             lane_scratch *work)
+{
+    for (int64_t i = first, end; i < last; i = end) {
+        end = sol_min_i64(i + PANEL_TILES, last);
+        if (call->acts->n <= LANES)
+            lane_panel(1, call, i, end, work);
+        else
+            lane_panel(2, call, i, end, work);
+    }
 }
 
 static size_t thread_bytes(const sol_segments *s)
 {
     size_t tables = (size_t)(TABLE_TOKENS * s->cols_pad / 4) * sizeof(slot_sums);
-    return tables > sizeof(gemm_scratch) ? tables : sizeof(gemm_scratch);
+    return sol_max_size(tables, sizeof(lane_scratch));
 }
 
 static void product(const sol_tile_call *call, int64_t first, int64_t last, void *thread,
@@ -510,12 +647,13 @@ static void product(const sol_tile_call *call, int64_t first, int64_t last, void
     if (call->acts->n <= TABLE_TOKENS)
         product_by_tables(call, first, last, thread, ready);
     else
-        for (int64_t i = first; i < last; i++) product_by_gemm(call, i, thread);
+        product_by_lanes(call, first, last, thread);
 }
 
 const sol_tile_ops sol_tile_ops_ternary_avx2 = {
     .tile_rows = TILE_ROWS,
     .max_tokens = TOKENS,
+    .run_tokens = LANES * LANE_VECTORS,
     .tile_bytes = tile_bytes,
     .pack = pack,
     .unpack = unpack,
