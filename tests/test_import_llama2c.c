@@ -4,19 +4,32 @@
 
 #include <string.h>
 
+#include "foreign/source.h"
 #include "llama2c_file.h"
 
-static char dir[64], path[96];
+static char dir[64], path[96], out[96];
 
 static void setup(void)
 {
     sol_test_dir_make(dir);
     snprintf(path, sizeof path, "%s/a.bin", dir);
+    snprintf(out, sizeof out, "%s/m.h5", dir);
 }
 
 static void teardown(void)
 {
     sol_test_dir_remove(dir);
+}
+
+/* sol_import without a tokenizer, which it asks for, and back into memory. */
+static sol_status import(sol_model_file *f, const char *from, sol_err *err)
+{
+    sol_source s;
+    int64_t weights;
+    SOL_TRY(sol_source_open_llama2c(&s, from, err));
+    sol_status st = sol_source_to_file(&s, out, SOL_F32, NULL, NULL, &weights, err);
+    sol_source_close(&s);
+    return st == SOL_OK ? sol_model_file_read(f, out, SOL_F32, NULL, err) : st;
 }
 
 START_TEST(real_model)
@@ -28,23 +41,23 @@ START_TEST(real_model)
     if (!p) return;
     snprintf(model, sizeof model, "%s", p);
     snprintf(tokenizer, sizeof tokenizer, "%s", sol_test_data("models/tok512.bin"));
-    ck_ok(sol_import_llama2c(&c, model, tokenizer, err));
+    sol_import_opts o = {.tokenizer = tokenizer};
+    sol_import_result r;
+    ck_ok(sol_import(model, out, &o, &r, err));
+    ck_assert_str_eq(r.source, "llama2.c");
+    ck_ok(sol_model_file_read(&c, out, SOL_F32, NULL, err));
     sol_test_llama2c_read(&m, model);
     ck_assert_int_eq(c.model->n_elements, m->n_elements);
     ck_assert_mem_eq(c.model->data, m->data, (size_t)m->n_elements * 4);
-    ck_assert_int_eq(sol_tokenizer_vocab_size(c.tokenizer), 512);
     ck_assert_int_eq(c.model->config.max_position_embeddings, 512);
     sol_model_free(&m);
 
-    /* With its tokenizer through a file. */
-    sol_model_file back;
-    uint64_t hash = sol_tokenizer_hash(c.tokenizer);
-    ck_ok(sol_model_file_write(&c, path, SOL_F32, NULL, err));
-    ck_ok(sol_model_file_read(&back, path, SOL_F32, NULL, err));
-    ck_assert_mem_eq(c.model->data, back.model->data, (size_t)c.model->n_elements * 4);
-    ck_assert_uint_eq(sol_tokenizer_hash(back.tokenizer), hash);
+    sol_tokenizer *t;
+    ck_ok(sol_store_tokenizer(&t, tokenizer, err));
+    ck_assert_int_eq(sol_tokenizer_vocab_size(c.tokenizer), 512);
+    ck_assert_uint_eq(sol_tokenizer_hash(c.tokenizer), sol_tokenizer_hash(t));
+    sol_tokenizer_free(&t);
     sol_model_file_free(&c);
-    sol_model_file_free(&back);
 }
 END_TEST
 
@@ -70,7 +83,7 @@ START_TEST(small_file)
     sol_model_file c;
     sol_model *m;
     write_file(header, FLOATS * 4);
-    ck_ok(sol_import_llama2c(&c, path, NULL, err));
+    ck_ok(import(&c, path, err));
     sol_test_llama2c_read(&m, path);
     ck_assert_int_eq(c.model->n_elements, m->n_elements);
     ck_assert_mem_eq(c.model->data, m->data, (size_t)m->n_elements * 4);
@@ -84,7 +97,7 @@ START_TEST(small_file)
     ck_assert(c.model->config.tie_word_embeddings);
     sol_model_file_free(&c);
     write_file(untied, FLOATS * 4 + 160);
-    ck_ok(sol_import_llama2c(&c, path, NULL, err));
+    ck_ok(import(&c, path, err));
     ck_assert(!c.model->config.tie_word_embeddings);
     ck_assert(sol_model_f32(c.model, sol_model_head(c.model))[0] == FLOATS);
     sol_model_file_free(&c);
@@ -100,24 +113,22 @@ START_TEST(bad_files)
     const int32_t least[7] = {8, 12, 1, 2, 1, INT32_MIN, 3};
     sol_model_file c;
     write_file(good, FLOATS * 4 - 1);
-    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_FORMAT,
-             "its header (llama2.c) asks for");
+    ck_fails(import(&c, path, err), SOL_ERR_FORMAT, "its header (llama2.c) asks for");
     write_file(good, FLOATS * 4 + 4);
-    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_FORMAT,
-             "its header (llama2.c) asks for");
+    ck_fails(import(&c, path, err), SOL_ERR_FORMAT, "its header (llama2.c) asks for");
     write_file(heads, FLOATS * 4);
-    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_FORMAT, "width 8 and 3 heads");
+    ck_fails(import(&c, path, err), SOL_ERR_FORMAT, "width 8 and 3 heads");
     write_file(negative, FLOATS * 4);
-    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_RANGE, "intermediate_size is -12");
+    ck_fails(import(&c, path, err), SOL_ERR_RANGE, "intermediate_size is -12");
     write_file(huge, 4);
-    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_RANGE, "vocab_size");
+    ck_fails(import(&c, path, err), SOL_ERR_RANGE, "vocab_size");
     write_file(least, 4);
-    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_RANGE, "vocab_size");
+    ck_fails(import(&c, path, err), SOL_ERR_RANGE, "vocab_size");
     write_file(magic, 4);
-    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_UNSUPPORTED, "version 1");
+    ck_fails(import(&c, path, err), SOL_ERR_UNSUPPORTED, "version 1");
     ck_ok(sol_file_write(path, "short", 5, err));
-    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_FORMAT, "has 5 bytes");
-    ck_fails(sol_import_llama2c(&c, "/nonexistent", NULL, err), SOL_ERR_IO, "/nonexistent");
+    ck_fails(import(&c, path, err), SOL_ERR_FORMAT, "has 5 bytes");
+    ck_fails(import(&c, "/nonexistent", err), SOL_ERR_IO, "/nonexistent");
 }
 END_TEST
 
@@ -133,7 +144,7 @@ START_TEST(not_finite)
     memcpy(data + 28 + 4 * (8 * 2 + 3), &nan_bits, 4);
     ck_ok(sol_file_write(path, data, n, err));
     sol_free(data);
-    ck_fails(sol_import_llama2c(&c, path, NULL, err), SOL_ERR_FORMAT,
+    ck_fails(import(&c, path, err), SOL_ERR_FORMAT,
              "model.embed_tokens.weight: element [2, 3] is not a finite");
 }
 END_TEST

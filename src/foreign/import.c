@@ -114,7 +114,7 @@ static sol_status open_source(sol_source *s, const char *path, const sol_import_
         return sol_source_open_gguf(s, path, !o->tokenizer, err);
     }
     *name = "llama2.c";
-    SOL_TRY(sol_source_open_llama2c(s, path, NULL, err));
+    SOL_TRY(sol_source_open_llama2c(s, path, err));
     if (!o->tokenizer)
         return sol_fail(
             err, SOL_ERR_USAGE,

@@ -57,9 +57,4 @@ sol_status sol_import(const char *source, const char *out, const sol_import_opts
 sol_status sol_import_random(const char *shape, uint64_t seed, const char *out,
                              const sol_import_opts *o, sol_import_result *r, sol_err *err);
 
-/* Reads a llama2.c model into *f, in fp32; owned by the caller (sol_model_file_free).
- * tokenizer_path NULL: no tokenizer. */
-sol_status sol_import_llama2c(sol_model_file *f, const char *path, const char *tokenizer_path,
-                              sol_err *err);
-
 #endif

@@ -99,8 +99,7 @@ static void close_file(sol_source *s)
     sol_free(f);
 }
 
-sol_status sol_source_open_llama2c(sol_source *s, const char *path, const char *tokenizer_path,
-                                   sol_err *err)
+sol_status sol_source_open_llama2c(sol_source *s, const char *path, sol_err *err)
 {
     llama2c *f;
     *s = (sol_source){.dtype = SOL_F32, .interleaved = true};
@@ -115,19 +114,6 @@ sol_status sol_source_open_llama2c(sol_source *s, const char *path, const char *
     }
     if (st == SOL_OK) st = read_header(s, f, err);
     if (st == SOL_OK) sol_origin_of_path(s, path);
-    if (st == SOL_OK && tokenizer_path)
-        st = sol_source_set_tokenizer(s, tokenizer_path, false, err);
     if (st != SOL_OK) sol_source_close(s);
-    return st;
-}
-
-sol_status sol_import_llama2c(sol_model_file *f, const char *path, const char *tokenizer_path,
-                              sol_err *err)
-{
-    sol_source s;
-    *f = (sol_model_file){0};
-    sol_status st = sol_source_open_llama2c(&s, path, tokenizer_path, err);
-    if (st == SOL_OK) st = sol_source_to_model(&s, f, err);
-    sol_source_close(&s);
     return st;
 }

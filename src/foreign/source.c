@@ -1,5 +1,5 @@
-/* Streams a source of parameters into memory or a model file: a batch is read by the pool while
- * the one before it is written. */
+/* Streams a source of parameters into a model file: a batch is read by the pool while the one
+ * before it is written. */
 #include "foreign/source.h"
 
 #include <math.h>
@@ -206,39 +206,6 @@ static sol_status read_piece(const sol_source *s, int index, const sol_param *p,
     if (x != out) sol_convert(out, to, x, is, count);
     return SOL_OK;
 }
-
-static sol_status read_model(sol_source *s, sol_model **model, reader *r, sol_err *err)
-{
-    SOL_TRY(load_tokenizer(s, err));
-    SOL_TRY(sol_model_create(model, &s->config, SOL_F32, err));
-    sol_model *m = *model;
-    int64_t elements = piece_elements(s, m);
-    SOL_TRY(reader_create(r, elements, err));
-    for (int i = 0; i < m->n_params; i++) {
-        const sol_param *p = &m->params[i];
-        int64_t step = piece_rows(s, p, elements);
-        for (int64_t row = 0; row < p->rows; row += step) {
-            int64_t n = sol_min_i64(p->rows - row, step);
-            float *to = sol_model_f32(m, p) + row * p->cols;
-            SOL_TRY(read_piece(s, i, p, row, n, r, SOL_F32, to, err));
-        }
-    }
-    return SOL_OK;
-}
-
-sol_status sol_source_to_model(sol_source *s, sol_model_file *f, sol_err *err)
-{
-    reader r = {0};
-    *f = (sol_model_file){0};
-    sol_status st = read_model(s, &f->model, &r, err);
-    reader_free(&r);
-    f->tokenizer = s->tokenizer;
-    s->tokenizer = NULL;
-    if (st != SOL_OK) sol_model_file_free(f);
-    return st;
-}
-
-/* ---- into a file: while one batch of pieces is read, the one before it is written ---- */
 
 enum { BATCH_PIECES = 16, WRITE_TILE = 0, FIRST_READ_TILE = 1 };
 

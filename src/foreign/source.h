@@ -50,17 +50,13 @@ void sol_source_note(sol_source *s, const char *text);
 void sol_source_drop_long_texts(sol_source *s);
 
 /* Openers close what they opened when they fail. */
-sol_status sol_source_open_llama2c(sol_source *s, const char *path, const char *tokenizer_path,
-                                   sol_err *err);
-
+sol_status sol_source_open_llama2c(sol_source *s, const char *path, sol_err *err);
 /* A Hugging Face folder. */
 sol_status sol_source_open_hf(sol_source *s, const char *dir, bool with_tokenizer, sol_err *err);
 sol_status sol_source_open_gguf(sol_source *s, const char *path, bool with_tokenizer, sol_err *err);
 /* The tokenizer of the model is in this file; it is read with the parameters. */
 sol_status sol_source_set_tokenizer(sol_source *s, const char *path, bool own, sol_err *err);
 
-/* Into memory, as fp32. The tokenizer moves to *f. */
-sol_status sol_source_to_model(sol_source *s, sol_model_file *f, sol_err *err);
 /* Into a model file: a thread of the pool (may be NULL) writes what the others read before.
  * *weights: how many. The tokenizer comes last in the file: reading tokenizer.json takes as long as
  * copying hundreds of megabytes, and is done meanwhile. */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "foreign/source.h"
 #include "solera.h"
 
 #define fuzz_check(condition) \
@@ -32,5 +33,7 @@ sol_tokenizer *fuzz_tiny_tokenizer(void);
 /* A fresh directory for files that a target needs by name; static storage. */
 const char *fuzz_dir(void);
 void fuzz_write(const char *path, const void *data, size_t size);
+/* Streams an opened source into a model file and closes it: an error, or a file that opens. */
+void fuzz_import(sol_source *s);
 
 #endif

@@ -1,9 +1,8 @@
-/* A GGUF file from a stranger with its tokenizer: an error, or a model in memory and a tokenizer
+/* A GGUF file from a stranger with its tokenizer: an error, or a model file and a tokenizer
  * that encodes. Every block format decodes any bytes. */
 #include <string.h>
 
 #include "foreign/gguf.h"
-#include "foreign/source.h"
 #include "fuzz.h"
 
 static void decode_blocks(const uint8_t *data, size_t size)
@@ -23,7 +22,6 @@ static void decode_blocks(const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     sol_source s;
-    sol_model_file c;
     sol_ids ids = {0};
     sol_err err = {0};
     decode_blocks(data, size);
@@ -36,7 +34,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_check(st == SOL_OK || st == SOL_ERR_RANGE || st == SOL_ERR_FORMAT);
         sol_ids_free(&ids);
     }
-    if (sol_source_to_model(&s, &c, &err) == SOL_OK) sol_model_file_free(&c);
-    sol_source_close(&s);
+    fuzz_import(&s);
     return 0;
 }

@@ -1,11 +1,10 @@
-/* A GGUF model in several files from a stranger: an error, or a model in memory. The input is the
+/* A GGUF model in several files from a stranger: an error, or a model file. The input is the
  * files one after the other, each behind its length in four bytes, and says by its first byte how
  * many are there and how many their names promise. */
 #include <string.h>
 #include <unistd.h>
 
 #include "foreign/gguf.h"
-#include "foreign/source.h"
 #include "fuzz.h"
 
 enum { MAX_PARTS = 4 };
@@ -39,7 +38,6 @@ static void write_parts(const uint8_t *data, size_t size, int parts, int named)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     sol_source s;
-    sol_model_file c;
     sol_err err = {0};
     if (size == 0) return -1;
     int parts = 1 + (data[0] & 3), named = 1 + (data[0] >> 2 & 3);
@@ -47,7 +45,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sol_status st = sol_source_open_gguf(&s, path_of(1, named), true, &err);
     fuzz_check(st == SOL_OK || err.text[0]);
     if (st != SOL_OK) return 0;
-    if (sol_source_to_model(&s, &c, &err) == SOL_OK) sol_model_file_free(&c);
-    sol_source_close(&s);
+    fuzz_import(&s);
     return 0;
 }

@@ -1,12 +1,12 @@
-/* A llama2.c model from a stranger: an error, or a model in memory. */
+/* A llama2.c model from a stranger: an error, or a model file. */
 #include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    sol_model_file c;
+    sol_source s;
     sol_err err = {0};
-    if (sol_import_llama2c(&c, fuzz_file(data, size), NULL, &err) == SOL_OK)
-        sol_model_file_free(&c);
+    if (sol_source_open_llama2c(&s, fuzz_file(data, size), &err) == SOL_OK)
+        fuzz_import(&s);
     else
         fuzz_check(err.text[0]);
     return 0;

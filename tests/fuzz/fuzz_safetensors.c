@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include "foreign/hf.h"
-#include "foreign/source.h"
 #include "fuzz.h"
 
 enum { FILES = 4 };
@@ -39,7 +38,6 @@ static void make_folder(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     sol_source s;
-    sol_model_file c;
     sol_err err = {0};
     if (size == 0) return -1;
     if (!good[0]) make_folder();
@@ -48,8 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fuzz_write(path[which], data + 1, size - 1);
     sol_status st = sol_source_open_hf(&s, fuzz_dir(), false, &err);
     fuzz_check(st == SOL_OK || err.text[0]);
-    if (st == SOL_OK && sol_source_to_model(&s, &c, &err) == SOL_OK) sol_model_file_free(&c);
-    if (st == SOL_OK) sol_source_close(&s);
+    if (st == SOL_OK) fuzz_import(&s);
     if (which == FILES - 1) {
         unlink(path[which]);
         which = 0;

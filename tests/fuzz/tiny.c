@@ -115,3 +115,19 @@ void fuzz_write(const char *path, const void *data, size_t size)
     FILE *f = fopen(path, "wb");
     fuzz_check(f && fwrite(data, 1, size, f) == size && fclose(f) == 0);
 }
+
+void fuzz_import(sol_source *s)
+{
+    char out[96];
+    sol_err err = {0};
+    int64_t weights;
+    snprintf(out, sizeof out, "%s/import.h5", fuzz_dir());
+    if (sol_source_to_file(s, out, SOL_F32, NULL, NULL, &weights, &err) == SOL_OK) {
+        sol_model_file f;
+        fuzz_check(sol_model_file_read(&f, out, SOL_F32, NULL, &err) == SOL_OK);
+        sol_model_file_free(&f);
+    } else {
+        fuzz_check(err.text[0]);
+    }
+    sol_source_close(s);
+}
