@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "../train/talk.h"
+
 enum { MAX_MESSAGES = 32 };
 
 static size_t read_messages(const json_t *list, sol_chat_message out[MAX_MESSAGES])
@@ -171,6 +173,20 @@ START_TEST(odd_answers)
 }
 END_TEST
 
+/* What a token has behind a byte 0 belongs to the answer that the next turn begins with. */
+START_TEST(an_answer_is_kept_whole)
+{
+    sol_text text = {0};
+    sol_talk_keep(&text, "a\0bc", 4);
+    sol_talk_keep(&text, "\0\0", 2);
+    sol_talk_keep(&text, "d\0", 2);
+    ck_assert_str_eq(text.data, "abcd");
+    ck_assert_uint_eq(text.n, 4);
+    sol_free(text.data);
+}
+END_TEST
+
 SOL_TEST_MAIN("chat", tcase_add_test(tc, as_transformers_renders_them);
+              tcase_add_test(tc, an_answer_is_kept_whole);
               tcase_add_test(tc, answers_without_marks); tcase_add_test(tc, odd_answers);
               tcase_add_test(tc, what_is_refused))

@@ -13,11 +13,23 @@
 #include "h5/h5.h"
 #include "program.h"
 
+static void add_text(void *user, const char *text, size_t n)
+{
+    sol_text_add_bytes(user, NULL, text, n);
+}
+
+/* JSON is UTF-8, the name of a file any bytes: what is no character becomes U+FFFD. */
 static json_t *base_name(const char *path)
 {
     size_t n;
     const char *name = sol_path_last(path, &n);
-    return json_stringn(name, n);
+    sol_utf8_joiner joiner = {0};
+    sol_text text = {0};
+    sol_utf8_join(&joiner, name, n, add_text, &text);
+    sol_utf8_finish(&joiner, add_text, &text);
+    json_t *value = json_stringn(text.data ? text.data : "", text.n);
+    sol_free(text.data);
+    return value;
 }
 
 /* ---- tensors of the exported file ---- */

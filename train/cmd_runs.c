@@ -81,6 +81,14 @@ static void print_row(const char *dir, const sol_config *c, const row *r)
            loss_text(r->best_loss, best), at, c->quant.method, c->run.seed, dir);
 }
 
+/* Fails where a name is not UTF-8, which JSON asks for. */
+static sol_status add_row(json_t *rows, const char *dir, const sol_config *c, const row *r,
+                          sol_err *err)
+{
+    if (json_array_append_new(rows, row_json(dir, c, r)) == 0) return SOL_OK;
+    return sol_fail(err, SOL_ERR_FORMAT, "%s: this name is not UTF-8, which JSON asks for", dir);
+}
+
 /* rows NULL: to be printed. */
 static sol_status show_run(const char *dir, json_t *rows, sol_err *err)
 {
@@ -94,7 +102,7 @@ static sol_status show_run(const char *dir, json_t *rows, sol_err *err)
     if (st == SOL_OK) {
         row r = row_of(&curve);
         if (rows)
-            json_array_append_new(rows, row_json(dir, c, &r));
+            st = add_row(rows, dir, c, &r, err);
         else
             print_row(dir, c, &r);
     }

@@ -42,6 +42,14 @@ static size_t control_bytes(const char *s, size_t n)
     return c == 0xC2 && n > 1 && (unsigned char)s[1] < 0xA0 ? 2 : 0; /* U+0080 to U+009F */
 }
 
+void sol_talk_keep(void *user, const char *text, size_t n)
+{
+    for (size_t i = 0, part; i < n; i += part + 1) {
+        part = strnlen(text + i, n - i);
+        sol_text_add_bytes(user, NULL, text + i, part);
+    }
+}
+
 /* A terminal gets no control characters: they would move its cursor, or worse. */
 void sol_talk_print(void *user, const char *text, size_t n)
 {
@@ -52,7 +60,7 @@ void sol_talk_print(void *user, const char *text, size_t n)
         to->ends_line = first.ends_line;
         to->prompt = NULL;
     }
-    if (to->copy) sol_text_add(to->copy, NULL, "%.*s", (int)n, text);
+    if (to->copy) sol_talk_keep(to->copy, text, n);
     for (size_t i = 0, left_out; i < n; i += left_out ? left_out : 1) {
         left_out = to->terminal ? control_bytes(text + i, n - i) : 0;
         if (left_out) continue;

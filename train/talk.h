@@ -50,6 +50,9 @@ typedef struct sol_printer {
 /* A sol_text_fn that prints to stdout; on a terminal control characters of the model stay out of
  * it. user: a sol_printer. */
 void sol_talk_print(void *user, const char *text, size_t n);
+/* A sol_text_fn that keeps text, for what is a C string later: without the bytes 0 that a token may
+ * have. user: a sol_text. */
+void sol_talk_keep(void *user, const char *text, size_t n);
 /* For sol_generate_opts: whether a signal came. */
 bool sol_talk_interrupted(void *user);
 

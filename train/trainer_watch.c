@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "talk.h"
+
 sol_status sol_trainer_watch_open(sol_trainer *t, sol_err *err)
 {
     char path[SOL_PATH_MAX];
@@ -93,11 +95,6 @@ sol_status sol_trainer_add_events(sol_trainer *t, const sol_step_record *r, sol_
 
 /* ---- a text of the model ---- */
 
-static void keep_text(void *user, const char *text, size_t n)
-{
-    sol_text_add(user, NULL, "%.*s", (int)n, text);
-}
-
 /* Of BOS and the prompt, or of BOS alone. */
 static sol_status encode_prompt(const sol_trainer *t, sol_ids *ids, sol_err *err)
 {
@@ -143,7 +140,7 @@ sol_status sol_trainer_sample(sol_trainer *t, sol_step_record *r, sol_err *err)
                                        .top_p = 1,
                                        .repetition_penalty = 1,
                                        .seed = (uint64_t)t->config->run.seed},
-                           .text = keep_text,
+                           .text = sol_talk_keep,
                            .user = &t->sample};
     if (st == SOL_OK && left < 1)
         st = sol_config_fail(t->config, "train.sample_prompt", err,

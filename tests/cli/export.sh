@@ -11,6 +11,11 @@ expect 0 "" "$SOLERA" export "$e" -o "$dir/a/m.gguf" --type tq2_0 --method sherr
 grep -q '^# m.gguf' "$dir/a/m.gguf.md" || fail "no card beside m.gguf"
 grep -q '`m.gguf.json` has all of this' "$dir/a/m.gguf.md" || fail "the card does not name its other half"
 grep -q '^# p.h5' "$dir/a/p.h5.md" || fail "the card of another export was overwritten"
+# The name of a file is any bytes, the card UTF-8.
+odd=$(printf '%s/a/odd-\377.h5' "$dir")
+expect 0 "" "$SOLERA" export "$e" -o "$odd" --method sherry
+grep -q "$(printf '^# odd-\357\277\275.h5')" "$odd.md" && ! grep -q '(null)' "$odd.md" || fail "$(cat "$odd.md")"
+rm "$odd"*
 grep -q '| blk.\*.ffn_down.weight | 4 | \[256, 768\] | TQ2_0 | 2.062 |' "$dir/a/m.gguf.md" || fail "no row for ffn_down: $(cat "$dir/a/m.gguf.md")"
 expect 0 "" "$SOLERA" export "$e" -o "$dir/a/m.gguf" --type q8_0
 grep -q 'Q8_0' "$dir/a/m.gguf.md" || fail "the card was not written anew"

@@ -100,6 +100,13 @@ expect 0 "warning: $dir/next/config.yaml" "$SOLERA" runs "$dir"
 grep -q short-wsd "$dir/out" || fail "one bad run hides the others"
 expect 2 "$dir/none: neither is a run nor holds one" "$SOLERA" runs "$dir/none"
 expect 2 "$dir/nowhere" "$SOLERA" runs "$dir/nowhere"
+# JSON cannot hold every name of a directory; which run is missing there, is said.
+bytes=$(printf '%s/name-\377' "$dir")
+cp -R "$dir/moved" "$bytes"
+expect 2 "$bytes: this name is not UTF-8" "$SOLERA" runs "$bytes" --json
+expect 0 "warning: $bytes: this name is not UTF-8" "$SOLERA" runs "$dir" --json
+expect 0 "" "$SOLERA" runs "$bytes"
+rm -r "$bytes"
 
 # Losses on other data do not compare: with a harder data.eval of the same name the best checkpoint
 # is chosen anew.
