@@ -6,7 +6,8 @@
  * loaded whole: the stream comes in batches of pieces of UTF-8, and a long document in several
  * pieces where it may be cut. A value of JSON, and a document that may be cut nowhere (for a
  * normalizer that strips or replaces, added tokens that strip, an unknown regex), lie in memory as
- * a whole. Batches depend on the files alone.
+ * a whole. Batches depend on the files alone; those of a pipe, on how much each read gives, too. The
+ * documents do not.
  *
  *     st = sol_docs_open(&d, &options, err);
  *     while (st == SOL_OK && (st = sol_docs_read(d, &batch, err)) == SOL_OK && batch.n_pieces > 0)
