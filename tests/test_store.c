@@ -302,6 +302,86 @@ START_TEST(a_model_is_streamed_in_blocks_of_rows)
 }
 END_TEST
 
+/* Described is as read, without the weights. */
+START_TEST(a_model_is_described)
+{
+    sol_checkpoint a;
+    sol_model_file f;
+    make_checkpoint(&a, small_config(true, true), SOL_F32);
+    ck_ok(sol_test_write_checkpoint(&a, path, SOL_F32, err));
+    ck_ok(sol_model_file_describe(&f, path, SOL_F32, err));
+    ck_assert_ptr_null(f.model->data);
+    ck_assert_int_eq(f.model->n_params, a.file.model->n_params);
+    ck_assert_mem_eq(&f.model->config, &a.file.model->config, sizeof f.model->config);
+    ck_assert_mem_eq(&f.quant, &a.file.quant, sizeof f.quant);
+    ck_assert_str_eq(f.config_yaml, a.file.config_yaml);
+    check_windows(&f.windows, 48, 5, true);
+    ck_assert_uint_eq(f.step, 123);
+    sol_model_file_free(&f);
+    a.file.model->config.num_hidden_layers = 1;
+    ck_ok(sol_test_write_checkpoint(&a, path, SOL_F32, err));
+    ck_fails(sol_model_file_describe(&f, path, SOL_F32, err), SOL_ERR_SHAPE,
+             "is not a parameter of this model");
+    ck_assert_ptr_null(f.model);
+    a.file.model->config.num_hidden_layers = 2;
+    sol_checkpoint_free(&a);
+}
+END_TEST
+
+static uint64_t digest_of(const sol_checkpoint *c)
+{
+    uint64_t digest;
+    ck_ok(sol_test_write_checkpoint(c, path, SOL_F32, err));
+    ck_ok(sol_store_model_digest(path, &digest, err));
+    return digest;
+}
+
+/* The digest of a model is that of its configuration and parameters, whatever lies beside them. */
+START_TEST(digest_of_a_model)
+{
+    sol_checkpoint a;
+    uint64_t other;
+    make_checkpoint(&a, small_config(false, true), SOL_F32);
+    uint64_t digest = digest_of(&a);
+    a.state.step = a.optim->t = 124;
+    ((float *)a.optim->m)[3] = 5;
+    a.file.config_yaml[0] = 'R';
+    a.file.windows.seq = 49;
+    ck_assert_uint_eq(digest_of(&a), digest);
+    sol_adamw_free(&a.optim);
+    ck_assert_uint_eq(digest_of(&a), digest);
+    ((float *)a.file.model->data)[a.file.model->params[2].offset] += 1;
+    other = digest_of(&a);
+    ck_assert_uint_ne(other, digest);
+    a.file.model->config.rope_theta = 2e4;
+    ck_assert_uint_ne(digest_of(&a), other);
+    ck_ok(sol_file_write(path, "none of ours", 12, err));
+    ck_fails(sol_store_model_digest(path, &other, err), SOL_ERR_FORMAT, "is not an HDF5 file");
+    sol_checkpoint_free(&a);
+}
+END_TEST
+
+START_TEST(tokenizer_of_a_model)
+{
+    sol_checkpoint a;
+    sol_tokenizer *t;
+    make_checkpoint(&a, small_config(true, false), SOL_F32);
+    ck_ok(sol_test_write_checkpoint(&a, path, SOL_F32, err));
+    ck_fails(sol_store_tokenizer(&t, path, err), SOL_ERR_FORMAT, "a.h5");
+    ck_assert_ptr_null(t);
+    sol_model_config config = small_config(true, false);
+    config.vocab_size = SOL_TEST_BYTE_VOCAB;
+    sol_checkpoint_free(&a);
+    make_checkpoint(&a, config, SOL_F32);
+    sol_test_byte_tokenizer(&a.file.tokenizer);
+    ck_ok(sol_test_write_checkpoint(&a, path, SOL_F32, err));
+    ck_ok(sol_store_tokenizer(&t, path, err));
+    ck_assert_uint_eq(sol_tokenizer_hash(t), sol_tokenizer_hash(a.file.tokenizer));
+    sol_tokenizer_free(&t);
+    sol_checkpoint_free(&a);
+}
+END_TEST
+
 START_TEST(model_file_converts)
 {
     sol_checkpoint a, b;
@@ -352,6 +432,34 @@ static void check_dense(const sol_stored *a, const sol_stored *b)
                              sizeof(sol_f16));
 }
 
+/* The file opened, and its matrices loaded one by one from the last to the first: as read whole. */
+static void check_loaded(const sol_packed_model *whole)
+{
+    sol_packed_model p;
+    sol_packed_file *f;
+    ck_ok(sol_packed_file_open(&f, &p, path, err));
+    for (int i = p.table->n_params - 1; i >= 0; i--) {
+        const sol_stored *x = &whole->matrix[i], *y = &p.matrix[i];
+        ck_assert(y->type == x->type && y->rows == x->rows && y->cols == x->cols);
+        if (sol_param_is_vector(&p.table->params[i])) {
+            ck_assert_mem_eq(p.vector[i], whole->vector[i],
+                             (size_t)p.table->params[i].cols * sizeof(float));
+            continue;
+        }
+        ck_assert_ptr_null(y->data);
+        ck_ok(sol_packed_file_load(f, i, err));
+        if (x->type != SOL_TERNARY) {
+            check_dense(x, y);
+            continue;
+        }
+        ck_assert_mem_eq(x->data, y->data, sol_packed_code_bytes(x->rows, x->cols));
+        ck_assert_mem_eq(x->signs, y->signs, sol_packed_sign_bytes(x->rows, x->cols));
+        ck_assert_mem_eq(x->scales, y->scales, (size_t)sol_packed_scale_count(x) * sizeof(sol_f16));
+    }
+    sol_packed_file_close(&f);
+    sol_packed_model_free(&p);
+}
+
 START_TEST(packed_round_trip)
 {
     static const sol_granularity granularity[] = {SOL_PER_GROUP, SOL_PER_CHANNEL, SOL_PER_TENSOR};
@@ -375,7 +483,13 @@ START_TEST(packed_round_trip)
         ck_ok(sol_packed_model_write(&p, NULL, path, err));
         ck_ok(sol_store_kind(path, &kind, err));
         ck_assert_int_eq(kind, SOL_FILE_PACKED);
+        uint64_t size, planned;
+        ck_ok(sol_file_size(path, &size, err));
+        ck_ok(sol_packed_model_bytes(a.file.model, NULL, &a.file.quant, &p.windows, types[k % 5],
+                                     &planned, err));
+        ck_assert_uint_eq(planned, size);
         ck_ok(sol_packed_model_read(&q, path, err));
+        check_loaded(&q);
         ck_assert_mem_eq(&p.config, &q.config, sizeof config);
         for (int i = 0; i < p.table->n_params; i++) {
             const sol_stored *x = &p.matrix[i], *y = &q.matrix[i];
@@ -445,6 +559,37 @@ START_TEST(dataset_round_trip)
 }
 END_TEST
 
+/* A digest depends on the content alone; what the documents were made of is given back. */
+START_TEST(digest_of_a_dataset)
+{
+    static const int32_t ids[] = {1, 2, 3, 4};
+    uint64_t digest[4];
+    for (int i = 0; i < 4; i++) {
+        sol_dataset_writer *w;
+        sol_dataset d;
+        char name[96];
+        snprintf(name, sizeof name, "%s/d%d.h5", dir, i);
+        ck_ok(sol_dataset_writer_open_from(&w, name, 300, 7, 5, err));
+        /* A document in one piece, the same in two, as two documents, one id less. */
+        size_t first = i == 0 ? 4 : 2;
+        ck_ok(sol_dataset_writer_append(w, ids, first, err));
+        if (i == 2) ck_ok(sol_dataset_writer_end(w, err));
+        ck_ok(sol_dataset_writer_append(w, ids + first, 4 - first - (i == 3), err));
+        ck_ok(sol_dataset_writer_end(w, err));
+        ck_ok(sol_dataset_writer_end(w, err)); /* one without tokens is left out */
+        ck_ok(sol_dataset_writer_close(&w, err));
+        ck_ok(sol_dataset_open(&d, name, err));
+        ck_assert_uint_eq(d.origin, 5);
+        ck_assert_int_eq(d.tokens.n_docs, 1 + (i == 2));
+        digest[i] = d.digest;
+        sol_dataset_close(&d);
+    }
+    ck_assert_uint_eq(digest[1], digest[0]);
+    ck_assert_uint_ne(digest[2], digest[0]);
+    ck_assert_uint_ne(digest[3], digest[0]);
+}
+END_TEST
+
 START_TEST(dataset_refuses)
 {
     sol_dataset_writer *w;
@@ -457,6 +602,12 @@ START_TEST(dataset_refuses)
     ck_assert(!sol_file_exists(path) && !sol_file_exists(temp));
     ck_ok(sol_dataset_writer_open(&w, path, 300, 0, err));
     ck_fails(sol_dataset_writer_close(&w, err), SOL_ERR_FORMAT, "no tokens");
+    ck_assert_ptr_null(w);
+    ck_assert(!sol_file_exists(path) && !sol_file_exists(temp));
+    ck_ok(sol_dataset_writer_open(&w, path, 300, 0, err));
+    ck_ok(sol_dataset_writer_append(w, (int32_t[]){299, 0}, 2, err));
+    ck_fails(sol_dataset_writer_append(w, (int32_t[]){-1}, 1, err), SOL_ERR_RANGE, "is id -1");
+    ck_fails(sol_dataset_writer_close(&w, err), SOL_ERR_USAGE, "");
     ck_assert_ptr_null(w);
     ck_assert(!sol_file_exists(path) && !sol_file_exists(temp));
 }
@@ -706,6 +857,8 @@ SOL_TEST_MAIN("store", tcase_add_checked_fixture(tc, setup, teardown);
               tcase_add_test(tc, a_model_is_streamed_in_blocks_of_rows);
               tcase_add_test(tc, same_state_same_bytes); tcase_add_test(tc, packed_round_trip);
               tcase_add_test(tc, dataset_round_trip); tcase_add_test(tc, dataset_refuses);
+              tcase_add_test(tc, digest_of_a_dataset); tcase_add_test(tc, a_model_is_described);
+              tcase_add_test(tc, digest_of_a_model); tcase_add_test(tc, tokenizer_of_a_model);
               tcase_add_test(tc, wrong_kind_and_foreign); tcase_add_test(tc, hostile_models);
               tcase_add_test(tc, windows_that_are_not_understood);
               tcase_add_test(tc, shapes_before_memory); tcase_add_test(tc, stranger_is_named))
