@@ -1,7 +1,8 @@
+/* Losses of windows against the training graph, text of the model's own, what each layer costs. */
+#include "suite.h"
+
 #include <math.h>
 #include <string.h>
-
-#include "suite.h"
 
 typedef struct fixture {
     sol_ctx *ctx;
@@ -206,6 +207,70 @@ START_TEST(bad_data_is_refused)
 }
 END_TEST
 
+/* The loss with this layer alone quantized, of a net that is made for it. */
+static double loss_with(const fixture *f, const sol_param *p, const sol_quant_spec *spec,
+                        const sol_tokens *t, const sol_eval_opts *o)
+{
+    const sol_net_opts full = {.full_precision = true};
+    sol_quant_matrix x = sol_model_quant_matrix(f->model, p);
+    float *w = sol_model_f32(f->model, p), *before;
+    size_t bytes = (size_t)sol_param_count(p) * sizeof *w;
+    sol_net *net;
+    sol_eval_result r;
+    ck_ok(sol_alloc_array((void **)&before, bytes, 1, err));
+    memcpy(before, w, bytes);
+    x.w = before;
+    sol_quant_forward(f->ctx, spec, &x, (sol_residual_mix){1, 0}, w, NULL);
+    ck_ok(sol_net_from_model(&net, f->ctx, f->model, NULL, NULL, &full, err));
+    ck_ok(sol_eval_windows(net, t, o, &r, err));
+    sol_net_free(&net);
+    memcpy(w, before, bytes);
+    sol_free(before);
+    return r.loss;
+}
+
+/* Each layer alone, the dearest first, with what the model has learned; the model stays. */
+START_TEST(what_each_layer_costs)
+{
+    static const char *const methods[] = {"sherry", "lsq", "dlt"};
+    sol_tokens t = make_tokens();
+    sol_eval_opts o = {.windows = {.seq = 33}};
+    for (int i = 0; i < 3; i++) {
+        fixture f = make_net(2, NULL);
+        sol_sensitivity s;
+        sol_eval_result r;
+        sol_quant_spec spec = {.method = sol_quantizer_find(methods[i]),
+                               .granularity = SOL_PER_CHANNEL,
+                               .scale_dtype = SOL_F32};
+        ck_ok(sol_eval_windows(f.net, &t, &o, &r, err));
+        sol_net_free(&f.net);
+        ck_ok(sol_model_add_learned(f.model, &spec, err));
+        sol_model_start_learned(f.ctx, f.model, &spec);
+        for (int k = f.model->n_plain; k < f.model->n_params; k++) { /* as after some training */
+            float *learned = sol_model_f32(f.model, &f.model->params[k]);
+            for (int64_t e = 0; e < f.model->params[k].rows; e++)
+                learned[e] = 0.4f * learned[e] + 0.01f;
+        }
+        size_t bytes = (size_t)f.model->n_elements * sizeof(float);
+        float *before = malloc(bytes);
+        memcpy(before, f.model->data, bytes);
+        ck_ok(sol_sensitivity_measure(&s, f.ctx, f.model, &spec, &t, &o.windows, NULL, err));
+        ck_assert_mem_eq(before, f.model->data, bytes);
+        ck_assert_int_eq(s.n, 2 * 7);
+        ck_assert_int_eq(s.tokens, r.tokens);
+        ck_assert_double_eq(s.loss, r.loss);
+        for (int k = 0; k < s.n; k++) {
+            ck_assert_double_eq(s.layer[k].loss, loss_with(&f, s.layer[k].param, &spec, &t, &o));
+            ck_assert(k == 0 || s.layer[k].loss <= s.layer[k - 1].loss);
+            ck_assert(s.layer[k].loss != s.loss);
+        }
+        free(before);
+        sol_sensitivity_free(&s);
+        free_net(&f);
+    }
+}
+END_TEST
+
 START_TEST(own_text_depends_on_seed_and_document_alone)
 {
     enum { WANT = 1500, LONGEST = 40 };
@@ -390,7 +455,7 @@ END_TEST
 SOL_TEST_MAIN("eval", tcase_add_test(tc, windows_give_the_training_graphs_loss);
               tcase_add_test(tc, the_last_window_may_be_short);
               tcase_add_test(tc, threads_and_gathering_do_not_change_the_loss);
-              tcase_add_test(tc, bad_data_is_refused);
+              tcase_add_test(tc, bad_data_is_refused); tcase_add_test(tc, what_each_layer_costs);
               tcase_add_test(tc, own_text_depends_on_seed_and_document_alone);
               tcase_add_test(tc, own_text_goes_on_from_what_was_kept);
               tcase_add_test(tc, packed_loss_on_a_real_model))

@@ -35,6 +35,7 @@ static sol_status open_job(subject *s, sol_program *p, const char *path, sol_err
     SOL_TRY(sol_job_open_model(p, s->config, &s->model, err));
     SOL_TRY(sol_config_quant(s->config, &s->spec, err));
     SOL_TRY(sol_job_check_quant(s->config, s->model.model, &s->spec, err));
+    SOL_TRY(sol_model_add_learned(s->model.model, NULL, err)); /* the job will start its own */
     s->windows = sol_job_windows(s->config);
     const sol_sources *train = s->config->data.train;
     bool eval = s->config->data.eval[0];

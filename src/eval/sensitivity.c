@@ -62,7 +62,10 @@ static sol_status measure_layer(measurement *k, sol_sensitivity_layer *l, sol_er
     float *w = sol_model_f32(k->model, l->param);
     size_t bytes = (size_t)sol_param_count(l->param) * sizeof *w;
     sol_quant_spec own = sol_quant_for(k->spec, l->param->name);
-    sol_quant_matrix x = {.w = k->weights, .rows = l->param->rows, .cols = l->param->cols};
+    sol_quant_matrix x = {.rows = l->param->rows, .cols = l->param->cols};
+    if (k->model->n_learned == own.method->n_learned)
+        x = sol_model_quant_matrix(k->model, l->param);
+    x.w = k->weights;
     memcpy(k->weights, w, bytes);
     sol_quant_forward(k->ctx, &own, &x, (sol_residual_mix){1, 0}, w, NULL);
     sol_status st = measure_loss(k, &l->loss, err);

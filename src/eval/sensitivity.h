@@ -26,10 +26,12 @@ typedef struct sol_sensitivity {
     int n;
 } sol_sensitivity;
 
-/* Measures every layer that spec, which has a method, quantizes. m: SOL_F32; a layer's weights are
- * replaced while it is measured, afterwards m is as it was. windows: of tokens, as sol_eval_windows
- * cuts them; its errors, those of sol_quant_check and sol_net_from_model. progress: before
- * each layer, in layers; NULL: none. The caller frees *s, which is empty after a failure. */
+/* Measures every layer that spec, which has a method, quantizes: with the parameters that m has
+ * learned for that method, if any, else with their starting values; without the biases that Tequila
+ * makes. m: SOL_F32; a layer's weights are replaced while it is measured, afterwards m is as it
+ * was. windows: of tokens, as sol_eval_windows cuts them; its errors, those of sol_quant_check and
+ * sol_net_from_model. progress: before each layer, in layers; NULL: none. The caller frees *s,
+ * which is empty after a failure. */
 sol_status sol_sensitivity_measure(sol_sensitivity *s, sol_ctx *ctx, sol_model *m,
                                    const sol_quant_spec *spec, const sol_tokens *tokens,
                                    const sol_windows *windows, const sol_progress *progress,
