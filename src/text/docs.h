@@ -6,7 +6,7 @@
  * loaded whole: the stream comes in batches of pieces of UTF-8, and a long document in several
  * pieces where it may be cut. A value of JSON, and a document that may be cut nowhere (for a
  * normalizer that strips or replaces, added tokens that strip, an unknown regex), lie in memory as
- * a whole. Batches depend on the files alone; those of a pipe, on how much each read gives, too. The
+ * a whole. Batches depend on the files alone, those of a pipe also on how much each read gives; the
  * documents do not.
  *
  *     st = sol_docs_open(&d, &options, err);
