@@ -220,8 +220,10 @@ static int64_t default_token(const sol_gguf *g, int64_t id)
     return type == CONTROL ? id : -1;
 }
 
-static sol_status add_eos_list(const sol_gguf *g, const char *key, sol_model_config *c,
-                               sol_err *err)
+/* Calls take for each id of the list, in order; a file without it has none. */
+static sol_status read_ids(const sol_gguf *g, const char *key, sol_model_config *c,
+                           sol_status (*take)(sol_model_config *c, int64_t id, sol_err *err),
+                           sol_err *err)
 {
     const sol_gguf_value *list = sol_gguf_find(g, key);
     if (!list) return SOL_OK;
@@ -231,9 +233,24 @@ static sol_status add_eos_list(const sol_gguf *g, const char *key, sol_model_con
     for (uint64_t i = 0; i < list->count; i++) {
         int32_t id;
         memcpy(&id, list->at + 4 * i, 4);
-        if (id < c->vocab_size) SOL_TRY(sol_model_add_eos(c, id, err));
+        if (id < c->vocab_size) SOL_TRY(take(c, id, err));
     }
     return SOL_OK;
+}
+
+static sol_status take_bos(sol_model_config *c, int64_t id, sol_err *err)
+{
+    (void)err;
+    c->bos_token_id = id;
+    return SOL_OK;
+}
+
+/* Our own files say where the model has another BOS than its tokenizer, or none. */
+static sol_status read_bos(const sol_gguf *g, sol_model_config *c, sol_err *err)
+{
+    if (sol_gguf_find(g, "solera.bos_token_ids"))
+        return read_ids(g, "solera.bos_token_ids", c, take_bos, err);
+    return need_int(g, "tokenizer.ggml.bos_token_id", default_token(g, 1), &c->bos_token_id, err);
 }
 
 /* eos, and what else ends a text for llama.cpp (eot, eom) and Ollama (a list). Our own files have
@@ -243,13 +260,13 @@ static sol_status read_eos(const sol_gguf *g, sol_model_config *c, sol_err *err)
     static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                        "tokenizer.ggml.eom_token_id"};
     if (sol_gguf_find(g, "solera.eos_token_ids"))
-        return add_eos_list(g, "solera.eos_token_ids", c, err);
+        return read_ids(g, "solera.eos_token_ids", c, sol_model_add_eos, err);
     for (int i = 0; i < 3; i++) {
         int64_t id;
         SOL_TRY(need_int(g, keys[i], i == 0 ? default_token(g, 2) : -1, &id, err));
         if (id < c->vocab_size) SOL_TRY(sol_model_add_eos(c, id, err));
     }
-    return add_eos_list(g, "tokenizer.ggml.eos_token_ids", c, err);
+    return read_ids(g, "tokenizer.ggml.eos_token_ids", c, sol_model_add_eos, err);
 }
 
 static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *err)
@@ -269,7 +286,7 @@ static sol_status read_config(const sol_gguf *g, sol_model_config *c, sol_err *e
     SOL_TRY(int_of(g, c, "rope.dimension_count", c->head_dim, &rotated, err));
     SOL_TRY(real_of(g, c, "attention.layer_norm_rms_epsilon", NAN, &c->rms_norm_eps, err));
     SOL_TRY(real_of(g, c, "rope.freq_base", 10000, &c->rope_theta, err));
-    SOL_TRY(need_int(g, "tokenizer.ggml.bos_token_id", default_token(g, 1), &c->bos_token_id, err));
+    SOL_TRY(read_bos(g, c, err));
     SOL_TRY(read_eos(g, c, err));
     SOL_TRY(sol_gguf_check_model_keys(g, c, err));
     SOL_TRY(read_linear_scaling(g, c, err));
@@ -367,6 +384,7 @@ static sol_status read_token_arrays(const sol_gguf *g, const sol_gguf_value *tok
     const sol_gguf_value *merges = sol_gguf_find(g, "tokenizer.ggml.merges");
     SOL_TRY(sol_gguf_strings(g, tokens, &m->tokens, err));
     if (merges) SOL_TRY(sol_gguf_strings(g, merges, &m->merges, err));
+    SOL_TRY(need_int(g, "tokenizer.ggml.bos_token_id", default_token(g, 1), &a->bos, err));
     SOL_TRY(need_int(g, "tokenizer.ggml.eos_token_id", default_token(g, 2), &a->eos, err));
     SOL_TRY(get_name(g, "tokenizer.ggml.model", m->model, &a->model, err));
     if (!a->model) return sol_fail(err, SOL_ERR_FORMAT, "%s: has no tokenizer.ggml.model", g->path);
@@ -391,9 +409,10 @@ static sol_status read_token_arrays(const sol_gguf *g, const sol_gguf_value *tok
 static sol_status make_tokenizer(sol_source *s, const sol_gguf *g, const sol_gguf_value *tokens,
                                  token_memory *m, sol_err *err)
 {
-    sol_tokenizer_arrays a = {.bos = s->config.bos_token_id};
+    sol_tokenizer_arrays a = {0};
     SOL_TRY(sol_gguf_check_tokenizer_keys(g, err));
     SOL_TRY(read_token_arrays(g, tokens, &a, m, err));
+    if (a.bos < 0 || a.bos >= s->config.vocab_size) a.bos = -1;
     if (a.eos < 0 || a.eos >= s->config.vocab_size) a.eos = -1;
     if (a.n_tokens > s->config.vocab_size)
         return sol_fail(err, SOL_ERR_SHAPE,
@@ -407,6 +426,9 @@ static sol_status make_tokenizer(sol_source *s, const sol_gguf *g, const sol_ggu
                         st == SOL_ERR_UNSUPPORTED
                             ? "; import with --tokenizer, and the tokenizer.json of the model"
                             : "");
+    int64_t bos = s->config.bos_token_id; /* tokenizer.ggml has what stands in front of a text */
+    if (bos >= 0 && bos < a.n_tokens)
+        SOL_TRY(sol_tokenizer_set_bos_eos(s->tokenizer, (int32_t)bos, -1, err));
     if (!a.pre && strcmp(a.model, "gpt2") == 0)
         sol_source_note(s, "there is no tokenizer.ggml.pre: the text is cut into words as "
                            "llama.cpp does by default, which need not be how the "

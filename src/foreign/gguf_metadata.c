@@ -111,7 +111,7 @@ static void put_key_words(sol_gguf_blob *b, const char *key, sol_gguf_kind eleme
 
 /* llama.cpp has names for three tokens that end a text, the second for the end of a turn, the third
  * for the end of a message; by what the token says, else in order. solera.eos_token_ids keeps any
- * number of them, and which is the first. */
+ * number of them, also none, where the tokenizer alone has one, and which is the first. */
 static void put_eos(sol_gguf_blob *b, const sol_model_config *c, const sol_tokenizer *t,
                     int64_t eos, sol_err *err)
 {
@@ -129,8 +129,17 @@ static void put_eos(sol_gguf_blob *b, const sol_model_config *c, const sol_token
         put_key_u32(b, keys[k], id, err);
         used[k] = true;
     }
-    if (c->n_more_eos || used[0] || used[1])
-        put_key_words(b, "solera.eos_token_ids", SOL_GGUF_I32, ids, c->n_more_eos + 1, err);
+    int64_t n = c->eos_token_id < 0 ? 0 : c->n_more_eos + 1;
+    if (c->n_more_eos || c->eos_token_id != eos)
+        put_key_words(b, "solera.eos_token_ids", SOL_GGUF_I32, ids, n, err);
+}
+
+/* solera.bos_token_ids: the same of BOS. */
+static void put_bos(sol_gguf_blob *b, const sol_model_config *c, int64_t bos, sol_err *err)
+{
+    int32_t id = (int32_t)c->bos_token_id;
+    if (bos >= 0) put_key_u32(b, "tokenizer.ggml.bos_token_id", bos, err);
+    if (id != bos) put_key_words(b, "solera.bos_token_ids", SOL_GGUF_I32, &id, id >= 0, err);
 }
 
 static void put_tokenizer(sol_gguf_blob *b, const sol_tokenizer *t, const sol_model_config *c,
@@ -151,7 +160,7 @@ static void put_tokenizer(sol_gguf_blob *b, const sol_tokenizer *t, const sol_mo
         put_key_words(b, "tokenizer.ggml.scores", SOL_GGUF_F32, a.scores, a.n_tokens, err);
     put_key_words(b, "tokenizer.ggml.token_type", SOL_GGUF_I32, a.types, a.n_tokens, err);
     if (a.merges) put_key_spans(b, "tokenizer.ggml.merges", a.merges, a.n_merges, err);
-    if (a.bos >= 0) put_key_u32(b, "tokenizer.ggml.bos_token_id", a.bos, err);
+    put_bos(b, c, a.bos, err);
     put_eos(b, c, t, a.eos, err);
     put_key_bool(b, "tokenizer.ggml.add_bos_token", a.add_bos, err);
     put_key_bool(b, "tokenizer.ggml.add_eos_token", a.add_eos, err);
