@@ -400,6 +400,11 @@ START_TEST(parts_of_paths)
     ck_fails(sol_dir_create("$HOME/x", err), SOL_ERR_USAGE, "$HOME/x");
     ck_fails(sol_dir_create("", err), SOL_ERR_IO, "usable");
     sol_test_dir_remove(dir);
+    char name[SOL_PATH_MAX] = "", joined[SOL_PATH_MAX];
+    memset(name, 'x', SOL_PATH_MAX - 3);
+    ck_ok(sol_path_join(joined, "d", name, err));
+    ck_assert_uint_eq(strlen(joined), SOL_PATH_MAX - 1);
+    ck_fails(sol_path_join(joined, "dd", name, err), SOL_ERR_IO, "path is too long");
 }
 END_TEST
 

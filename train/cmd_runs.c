@@ -95,10 +95,10 @@ static sol_status show_run(const char *dir, json_t *rows, sol_err *err)
     char path[SOL_PATH_MAX];
     sol_config *c = NULL;
     sol_study_curve curve = {0};
-    snprintf(path, sizeof path, "%s/config.yaml", dir);
+    SOL_TRY(sol_path_join(path, dir, "config.yaml", err));
     SOL_TRY(sol_config_read(&c, path, err));
-    snprintf(path, sizeof path, "%s/metrics.jsonl", dir);
-    sol_status st = sol_file_exists(path) ? sol_metrics_read(path, &curve, err) : SOL_OK;
+    sol_status st = sol_path_join(path, dir, "metrics.jsonl", err);
+    if (st == SOL_OK && sol_file_exists(path)) st = sol_metrics_read(path, &curve, err);
     if (st == SOL_OK) {
         row r = row_of(&curve);
         if (rows)
@@ -114,9 +114,8 @@ static sol_status show_run(const char *dir, json_t *rows, sol_err *err)
 static bool is_run(const char *dir)
 {
     char path[SOL_PATH_MAX];
-    return (size_t)snprintf(path, sizeof path, "%s/metrics.jsonl", dir) < sizeof path &&
-           sol_file_exists(path) && snprintf(path, sizeof path, "%s/config.yaml", dir) > 0 &&
-           sol_file_exists(path);
+    return sol_path_join(path, dir, "metrics.jsonl", NULL) == SOL_OK && sol_file_exists(path) &&
+           sol_path_join(path, dir, "config.yaml", NULL) == SOL_OK && sol_file_exists(path);
 }
 
 /* A run that cannot be read hides no other: it is a warning. */
@@ -126,8 +125,9 @@ static void show_entries(sol_program *p, const char *dir, struct dirent **entry,
     for (int i = 0; i < n; i++) {
         char path[SOL_PATH_MAX];
         sol_err why = {0};
-        snprintf(path, sizeof path, "%.2048s/%s", dir, entry[i]->d_name);
-        if (entry[i]->d_name[0] == '.' || !is_run(path)) continue;
+        if (entry[i]->d_name[0] == '.' ||
+            sol_path_join(path, dir, entry[i]->d_name, NULL) != SOL_OK || !is_run(path))
+            continue;
         ++*shown;
         if (show_run(path, rows, &why) != SOL_OK)
             sol_log_line(&p->log, SOL_LOG_WARN, "%s", why.text);
@@ -156,7 +156,7 @@ static sol_status run(sol_program *p, void *argsp, sol_err *err)
              "  run");
     for (int i = 0; i < p->n_words; i++) {
         char dir[SOL_PATH_MAX];
-        size_t n = (size_t)snprintf(dir, sizeof dir, "%.2048s", p->word[i]);
+        size_t n = (size_t)snprintf(dir, sizeof dir, "%s", p->word[i]);
         while (n > 1 && dir[n - 1] == '/') dir[--n] = 0;
         st = is_run(dir) ? show_run(dir, rows, err) : show_folder(p, dir, rows, err);
         if (st != SOL_OK) break;

@@ -186,13 +186,13 @@ static sol_status read_calibrated(sol_program *p, sol_study_run *run, const char
 static sol_status read_word(sol_program *p, sol_study_run *run, int i, sol_err *err)
 {
     const char *path = p->word[i];
-    char name_buffer[SOL_PATH_MAX], file[SOL_PATH_MAX + 32];
+    char name_buffer[SOL_PATH_MAX], file[SOL_PATH_MAX];
     const char *name = shown_name(p, i, name_buffer);
     sol_file_kind kind;
     if (sol_is_directory(path)) {
-        snprintf(file, sizeof file, "%.*s/study.h5", SOL_PATH_MAX - 1, path);
+        SOL_TRY(sol_path_join(file, path, "study.h5", err));
         if (sol_file_exists(file)) return read_run(run, file, name, err);
-        snprintf(file, sizeof file, "%.*s/calibrated.h5", SOL_PATH_MAX - 1, path);
+        SOL_TRY(sol_path_join(file, path, "calibrated.h5", err));
         if (sol_file_exists(file)) return read_calibrated(p, run, file, name, err);
         return sol_fail(
             err, SOL_ERR_IO,
@@ -229,15 +229,14 @@ static sol_status run(sol_program *p, void *argp, sol_err *err)
 {
     struct args *args = argp;
     sol_study_run *runs = NULL;
-    char dir[SOL_PATH_MAX + 16];
+    char dir[SOL_PATH_MAX] = "study-report";
     int n = p->n_words;
     if (args->sensitivity && n > 1)
         return sol_fail(err, SOL_ERR_USAGE, "--sensitivity takes one model or job, not %d", n);
     if (args->sensitivity) return sol_study_sensitivity(p, &args->each, err);
     sol_status st = sol_alloc_array((void **)&runs, (size_t)n, sizeof *runs, err);
-    snprintf(dir, sizeof dir, "study-report");
-    if (n == 1 && sol_is_directory(p->word[0]))
-        snprintf(dir, sizeof dir, "%.*s/report", SOL_PATH_MAX - 1, p->word[0]);
+    if (st == SOL_OK && n == 1 && sol_is_directory(p->word[0]))
+        st = sol_path_join(dir, p->word[0], "report", err);
     const char *out = args->out ? args->out : dir;
     if (st == SOL_OK && !args->csv) st = sol_output_check(out, SOL_OUTPUT_REPORT, args->force, err);
     if (st == SOL_OK) st = read_words(p, runs, err);

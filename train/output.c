@@ -67,9 +67,7 @@ static sol_status check_folder(const char *path, sol_output_kind kind, sol_err *
     char file[SOL_PATH_MAX];
     for (int i = 0; i < 6 && folders[kind][i].name; i++) {
         const char *marker = folders[kind][i].marker;
-        if ((size_t)snprintf(file, sizeof file, "%s/%s", path, folders[kind][i].name) >=
-            sizeof file)
-            continue;
+        SOL_TRY(sol_path_join(file, path, folders[kind][i].name, err));
         if (!sol_file_exists(file)) continue;
         if (marker && has_marker(file, marker)) return SOL_OK;
         return sol_fail(err, SOL_ERR_USAGE,

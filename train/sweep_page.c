@@ -257,9 +257,10 @@ sol_status sol_sweep_page_write(const sol_sweep_table *t, const char *left, sol_
     add_seeds(&o, t);
     add_files(&o, s);
     sol_text_add(&o, NULL, "</body>\n</html>\n");
-    snprintf(path, sizeof path, "%s/index.html", s->dir);
-    sol_status st = o.status == SOL_OK ? sol_file_write(path, o.data, o.n, err)
-                                       : sol_fail(err, o.status, "%s: out of memory", path);
+    sol_status st = sol_path_join(path, s->dir, "index.html", err);
+    if (st == SOL_OK)
+        st = o.status == SOL_OK ? sol_file_write(path, o.data, o.n, err)
+                                : sol_fail(err, o.status, "%s: out of memory", path);
     sol_free(o.data);
     return st;
 }

@@ -94,10 +94,9 @@ static sol_status is_done(const sol_sweep_runs *r, const sol_config *c, bool *do
 {
     char path[SOL_PATH_MAX];
     sol_study_curve curve = {0};
-    sol_status st = SOL_OK;
     double last = 0;
-    snprintf(path, sizeof path, "%s/metrics.jsonl", c->run.dir);
-    if (sol_file_exists(path)) st = sol_metrics_read(path, &curve, err);
+    sol_status st = sol_path_join(path, c->run.dir, "metrics.jsonl", err);
+    if (st == SOL_OK && sol_file_exists(path)) st = sol_metrics_read(path, &curve, err);
     if (st == SOL_OK && curve.n > 0) last = curve.step[curve.n - 1];
     *done = last >= (double)c->train.steps;
     sol_metrics_free(&curve);
@@ -119,7 +118,7 @@ static sol_status look(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *err
         return sol_fail(err, SOL_ERR_CONFIG,
                         "point %s: has no study.every, which the measures need",
                         point_name(r, run));
-    snprintf(path, sizeof path, "%s/config.yaml", run->job->run.dir);
+    SOL_TRY(sol_path_join(path, run->job->run.dir, "config.yaml", err));
     if (this_rank(r) == 0 && sol_file_exists(path)) {
         SOL_TRY(is_done(r, run->job, &done, err));
         SOL_TRY(compare_jobs(run->job, path, done, err));
@@ -288,7 +287,7 @@ static sol_status start(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *er
     const char **argv;
     int n = 0;
     run->pid = -1;
-    snprintf(path, sizeof path, "%s/%s", r->sweep->dir, p->name);
+    SOL_TRY(sol_path_join(path, r->sweep->dir, p->name, err));
     SOL_TRY(sol_dir_create(path, err));
     SOL_TRY(sol_alloc_array((void **)&argv, 20 + 2 * (size_t)p->n_set, sizeof *argv, err));
     snprintf(threads, sizeof threads, "%" PRId64, threads_of(r, run->job));
@@ -328,15 +327,13 @@ static void last_words(const sol_sweep_runs *r, const sol_sweep_run *run, char *
 
 static void remove_checkpoints(const sol_config *c)
 {
-    char path[SOL_PATH_MAX], file[SOL_PATH_MAX + 272];
+    char path[SOL_PATH_MAX], file[SOL_PATH_MAX];
     uint64_t step;
-    snprintf(path, sizeof path, "%s/ckpt", c->run.dir);
-    DIR *dir = opendir(path);
+    DIR *dir = sol_path_join(path, c->run.dir, "ckpt", NULL) == SOL_OK ? opendir(path) : NULL;
     if (!dir) return;
     for (struct dirent *e; (e = readdir(dir));) {
         if (!sol_run_dir_step_of(e->d_name, &step) && strcmp(e->d_name, "best.h5") != 0) continue;
-        snprintf(file, sizeof file, "%s/%s", path, e->d_name);
-        unlink(file);
+        if (sol_path_join(file, path, e->d_name, NULL) == SOL_OK) unlink(file);
     }
     closedir(dir);
 }

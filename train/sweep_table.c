@@ -37,7 +37,7 @@ static sol_status read_study(const sol_sweep_table *t, const sol_sweep_run *run,
     const sol_sweep *s = t->runs->sweep;
     char path[SOL_PATH_MAX];
     sol_study_run records;
-    snprintf(path, sizeof path, "%s/study.h5", run->job->run.dir);
+    SOL_TRY(sol_path_join(path, run->job->run.dir, "study.h5", err));
     SOL_TRY(sol_study_run_read(&records, path, run->job->run.dir, err));
     for (int i = 0; i < s->n_measures; i++)
         value[SOL_SWEEP_MEASURES + i] = sol_study_last(&records, measure_number(s->measure[i]));
@@ -50,7 +50,7 @@ static sol_status read_run(const sol_sweep_table *t, int i, double *value, sol_e
     const sol_sweep_run *run = &t->runs->run[i];
     char path[SOL_PATH_MAX];
     sol_study_curve c;
-    snprintf(path, sizeof path, "%s/metrics.jsonl", run->job->run.dir);
+    SOL_TRY(sol_path_join(path, run->job->run.dir, "metrics.jsonl", err));
     SOL_TRY(sol_metrics_read(path, &c, err));
     value[SOL_SWEEP_TRAIN_LOSS] = last_training_loss(&c);
     if (c.n_evals > 0) {
@@ -354,7 +354,7 @@ static sol_status write_text(const sol_sweep *s, const char *name, const sol_tex
                              sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    snprintf(path, sizeof path, "%s/%s", s->dir, name);
+    SOL_TRY(sol_path_join(path, s->dir, name, err));
     SOL_TRY(sol_dir_create(s->dir, err));
     return sol_file_write(path, text->data, text->n, err);
 }

@@ -273,7 +273,7 @@ static sol_status begin(sol_replace *r, const char *path, bool wait, sol_err *er
     if (strlen(path) > SOL_PATH_MAX - 32)
         return sol_fail(err, SOL_ERR_IO, "%.200s...: path is too long", path);
     if (path[0] == 0) return sol_fail(err, SOL_ERR_IO, "the path to write to is empty");
-    if (sol_path_check(path, err) != SOL_OK) return SOL_ERR_USAGE;
+    SOL_TRY(sol_path_check(path, err));
     bool there = stat(path, &s) == 0;
     if (there && !S_ISREG(s.st_mode))
         return sol_fail(err, SOL_ERR_IO, "%s: exists and is not a regular file", path);
@@ -414,6 +414,13 @@ sol_status sol_path_check(const char *path, sol_err *err)
     return SOL_OK;
 }
 
+sol_status sol_path_join(char out[SOL_PATH_MAX], const char *dir, const char *name, sol_err *err)
+{
+    if ((size_t)snprintf(out, SOL_PATH_MAX, "%s/%s", dir, name) >= SOL_PATH_MAX)
+        return sol_fail(err, SOL_ERR_IO, "%.200s...: path is too long", dir);
+    return SOL_OK;
+}
+
 const char *sol_path_last(const char *path, size_t *n)
 {
     size_t to = strlen(path);
@@ -452,7 +459,7 @@ sol_status sol_dir_create(const char *path, sol_err *err)
     size_t n = strlen(path);
     if (n == 0 || n >= sizeof part)
         return sol_fail(err, SOL_ERR_IO, "'%.200s': not a usable directory path", path);
-    if (sol_path_check(path, err) != SOL_OK) return SOL_ERR_USAGE;
+    SOL_TRY(sol_path_check(path, err));
     memcpy(part, path, n + 1);
     for (size_t i = 1; i <= n; i++) {
         if (part[i] != '/' && part[i] != 0) continue;

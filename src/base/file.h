@@ -109,6 +109,8 @@ sol_status sol_out_close(sol_out *o, sol_err *err);
 /* SOL_ERR_USAGE for a path with a leading ~ or with $NAME, which only a shell expands and which
  * would otherwise become the name of a file. Called before a file or directory is created. */
 sol_status sol_path_check(const char *path, sol_err *err);
+/* "dir/name". SOL_ERR_IO: the path is too long. */
+sol_status sol_path_join(char out[SOL_PATH_MAX], const char *dir, const char *name, sol_err *err);
 /* Where the last part of a path begins; *n is its length without the slashes behind it, 0 for the
  * root. */
 const char *sol_path_last(const char *path, size_t *n);

@@ -7,8 +7,6 @@
 #include "base/file.h"
 #include "model/model.h"
 
-/* "dir/name", a file of the folder. SOL_ERR_IO: its path is too long. */
-sol_status sol_hf_path(char out[SOL_PATH_MAX], const char *dir, const char *name, sol_err *err);
 /* Parses a JSON file of at most max_bytes; *root is owned by the caller. */
 sol_status sol_hf_read_json(const char *path, size_t max_bytes, json_t **root, sol_err *err);
 

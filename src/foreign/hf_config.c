@@ -11,13 +11,6 @@
 #include "base/mem.h"
 #include "foreign/hf.h"
 
-sol_status sol_hf_path(char out[SOL_PATH_MAX], const char *dir, const char *name, sol_err *err)
-{
-    if ((size_t)snprintf(out, SOL_PATH_MAX, "%s/%s", dir, name) >= SOL_PATH_MAX)
-        return sol_fail(err, SOL_ERR_IO, "%.200s...: path is too long", dir);
-    return SOL_OK;
-}
-
 sol_status sol_hf_read_json(const char *path, size_t max_bytes, json_t **root, sol_err *err)
 {
     char *text = NULL;

@@ -55,7 +55,7 @@ static sol_status begin_weights(folder *f, sol_err *err)
     uint64_t need;
     sol_status st = make_header(f, &header, err);
     need = header.n + 8 + (uint64_t)f->view.table->n_weights * sol_dtype_size(f->dtype);
-    if (st == SOL_OK) st = sol_hf_path(path, f->dir, "model.safetensors", err);
+    if (st == SOL_OK) st = sol_path_join(path, f->dir, "model.safetensors", err);
     if (st == SOL_OK) st = sol_replace_begin(&f->replace, path, need, err);
     if (st == SOL_OK) {
         f->begun = true;
@@ -117,7 +117,7 @@ static sol_status write_json(const char *dir, const char *name, json_t *root, so
 {
     char path[SOL_PATH_MAX];
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    sol_status st = text ? sol_hf_path(path, dir, name, err)
+    sol_status st = text ? sol_path_join(path, dir, name, err)
                          : sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory", name);
     if (st == SOL_OK) st = sol_file_write(path, text, strlen(text), err);
     free(text);
@@ -134,7 +134,7 @@ static void set_token(json_t *o, const char *key, const sol_tokenizer *t, int32_
 static sol_status remove_file(const char *dir, const char *name, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    SOL_TRY(sol_hf_path(path, dir, name, err));
+    SOL_TRY(sol_path_join(path, dir, name, err));
     if (unlink(path) != 0 && errno != ENOENT) SOL_TRY(sol_fail_errno(err, path, "cannot remove"));
     return SOL_OK;
 }
@@ -160,7 +160,7 @@ static sol_status write_tokenizer(const char *dir, const sol_tokenizer *t, int64
     sol_status st = sol_tokenizer_to_json(t, &json, &n, &why);
     if (st == SOL_ERR_UNSUPPORTED) return remove_tokenizer(dir, err);
     if (st != SOL_OK) return sol_fail(err, st, "tokenizer.json: %s", why.text);
-    st = sol_hf_path(path, dir, "tokenizer.json", err);
+    st = sol_path_join(path, dir, "tokenizer.json", err);
     if (st == SOL_OK) st = sol_file_write(path, json, n, err);
     sol_free(json);
     if (st != SOL_OK) return st;

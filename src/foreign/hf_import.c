@@ -36,7 +36,7 @@ static void close_folder(sol_source *s)
 static sol_status add_shard(hf_source *f, const char *dir, const char *name, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    SOL_TRY(sol_hf_path(path, dir, name, err));
+    SOL_TRY(sol_path_join(path, dir, name, err));
     SOL_TRY(sol_safetensors_open(&f->shard[f->n_shards], path, err));
     f->n_shards++;
     return SOL_OK;
@@ -54,7 +54,7 @@ static int find_shard(const hf_source *f, const char *name)
 static sol_status need_file(const char *dir, const char *name, const char *index_path, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    SOL_TRY(sol_hf_path(path, dir, name, err));
+    SOL_TRY(sol_path_join(path, dir, name, err));
     if (sol_file_exists(path)) return SOL_OK;
     return sol_fail(
         err, SOL_ERR_IO,
@@ -102,8 +102,8 @@ static sol_status open_shards(hf_source *f, const char *dir, sol_err *err)
 {
     char single[SOL_PATH_MAX], index[SOL_PATH_MAX];
     SOL_TRY(sol_alloc_array((void **)&f->shard, MAX_SHARDS, sizeof *f->shard, err));
-    SOL_TRY(sol_hf_path(single, dir, "model.safetensors", err));
-    SOL_TRY(sol_hf_path(index, dir, "model.safetensors.index.json", err));
+    SOL_TRY(sol_path_join(single, dir, "model.safetensors", err));
+    SOL_TRY(sol_path_join(index, dir, "model.safetensors.index.json", err));
     if (!sol_file_exists(index) && !sol_file_exists(single))
         return sol_fail(err, SOL_ERR_IO,
                         "%s: cannot open model.safetensors or model.safetensors.index.json: "
@@ -343,7 +343,7 @@ static sol_status read_generation(sol_source *s, sol_err *err)
 {
     char path[SOL_PATH_MAX];
     json_t *root;
-    sol_status st = sol_hf_path(path, s->path, "generation_config.json", err);
+    sol_status st = sol_path_join(path, s->path, "generation_config.json", err);
     if (st != SOL_OK || !sol_file_exists(path)) return st;
     st = sol_hf_read_json(path, MAX_JSON, &root, err);
     if (st != SOL_OK) return st;
@@ -386,10 +386,10 @@ static sol_status read_template(sol_source *s, sol_err *err)
     char path[SOL_PATH_MAX], own[SOL_PATH_MAX];
     json_t *root;
     size_t n;
-    SOL_TRY(sol_hf_path(own, s->path, "chat_template.jinja", err));
+    SOL_TRY(sol_path_join(own, s->path, "chat_template.jinja", err));
     bool has_own = sol_file_exists(own);
     if (has_own) SOL_TRY(sol_text_read(own, MAX_JSON, NULL, &s->chat_template, &n, err));
-    SOL_TRY(sol_hf_path(path, s->path, "tokenizer_config.json", err));
+    SOL_TRY(sol_path_join(path, s->path, "tokenizer_config.json", err));
     if (!sol_file_exists(path)) return SOL_OK;
     SOL_TRY(sol_hf_read_json(path, MAX_JSON, &root, err));
     sol_status st =
@@ -403,7 +403,7 @@ static sol_status read_template(sol_source *s, sol_err *err)
 static sol_status find_tokenizer(sol_source *s, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    SOL_TRY(sol_hf_path(path, s->path, "tokenizer.json", err));
+    SOL_TRY(sol_path_join(path, s->path, "tokenizer.json", err));
     return sol_file_exists(path) ? sol_source_set_tokenizer(s, path, true, err) : SOL_OK;
 }
 
@@ -412,13 +412,13 @@ static sol_status read_config(sol_source *s, sol_err *err)
     char path[SOL_PATH_MAX];
     json_t *root;
     const char *note;
-    SOL_TRY(sol_hf_path(path, s->path, "adapter_config.json", err));
+    SOL_TRY(sol_path_join(path, s->path, "adapter_config.json", err));
     if (sol_file_exists(path))
         return sol_fail(err, SOL_ERR_UNSUPPORTED,
                         "%s: the folder holds an adapter: merge it into its model "
                         "(merge_and_unload), and import that",
                         path);
-    SOL_TRY(sol_hf_path(path, s->path, "config.json", err));
+    SOL_TRY(sol_path_join(path, s->path, "config.json", err));
     SOL_TRY(sol_hf_read_json(path, MAX_JSON, &root, err));
     sol_status st = sol_hf_config(path, root, &s->config, &note, err);
     if (st == SOL_OK) st = read_token_ids(s, path, root, err);

@@ -130,8 +130,8 @@ sol_status sol_origin_of_folder(sol_source *s, const json_t *config, sol_err *er
     char path[SOL_PATH_MAX], *text = NULL;
     size_t n;
     const char *named = json_string_value(json_object_get(config, "_name_or_path"));
-    if (snprintf(path, sizeof path, "%s/README.md", s->path) < (int)sizeof path &&
-        sol_file_exists(path) && sol_text_read(path, MAX_README, NULL, &text, &n, NULL) == SOL_OK)
+    if (sol_path_join(path, s->path, "README.md", NULL) == SOL_OK && sol_file_exists(path) &&
+        sol_text_read(path, MAX_README, NULL, &text, &n, NULL) == SOL_OK)
         take_front(o, text);
     sol_free(text);
     if (o->name[0]) return SOL_OK;

@@ -33,7 +33,7 @@ static sol_status folder_tensors(const char *dir, sol_tensor_fn each, void *user
 {
     char path[SOL_PATH_MAX];
     sol_safetensors s;
-    SOL_TRY(sol_hf_path(path, dir, "model.safetensors", err));
+    SOL_TRY(sol_path_join(path, dir, "model.safetensors", err));
     SOL_TRY(sol_safetensors_open(&s, path, err));
     for (size_t i = 0; i < s.n; i++) {
         const sol_st_tensor *t = &s.tensor[i];

@@ -527,7 +527,7 @@ static sol_status write_page(const report *p, const char *dir, const sol_figure 
     add_notes(&t, points, n);
     sol_text_add(&t, NULL, "</body>\n</html>\n");
     if (st == SOL_OK && t.status != SOL_OK) st = sol_fail(err, t.status, "%s: out of memory", dir);
-    snprintf(path, sizeof path, "%s/index.html", dir);
+    if (st == SOL_OK) st = sol_path_join(path, dir, "index.html", err);
     if (st == SOL_OK) st = sol_file_write(path, t.data, t.n, err);
     sol_free(t.data);
     return st;
@@ -536,8 +536,8 @@ static sol_status write_page(const report *p, const char *dir, const sol_figure 
 static sol_status write_csv(const char *dir, const char *name, char *csv, sol_err *err)
 {
     char path[SOL_PATH_MAX];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    sol_status st = sol_file_write(path, csv, strlen(csv), err);
+    sol_status st = sol_path_join(path, dir, name, err);
+    if (st == SOL_OK) st = sol_file_write(path, csv, strlen(csv), err);
     sol_free(csv);
     return st;
 }
