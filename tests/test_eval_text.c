@@ -545,7 +545,6 @@ END_TEST
 
 SOL_TEST_MAIN("eval_text", tcase_add_test(tc, ids_without_a_token_are_never_drawn);
               tcase_add_test(tc, a_window_predicts_what_is_new_in_it);
-              tcase_add_test(tc, a_window_predicts_what_is_new_in_it);
               tcase_add_test(tc, words_are_predicted_once_and_counted);
               tcase_add_test(tc, wikitext_is_cleaned); tcase_add_test(tc, pages_and_words);
               tcase_add_test(tc, what_cannot_be_measured);

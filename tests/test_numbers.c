@@ -1,6 +1,6 @@
 /* Numbers at the edges of what there is, through the real paths: training, packing, kernels,
  * export, import. What each of them does is said in quant/quant.h, quant/codec.h, kernels/dtype.h
- * and store/export.h. */
+ * and foreign/export.h. */
 #include "suite.h"
 
 #include <float.h>

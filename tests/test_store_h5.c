@@ -382,7 +382,7 @@ START_TEST(strings_of_variable_length)
 END_TEST
 
 /* As many attributes as a header holds would take time that grows with their square. */
-START_TEST(attributes_without_number)
+START_TEST(too_many_attributes)
 {
     sol_h5_writer *w;
     sol_h5_file f;
@@ -433,4 +433,4 @@ SOL_TEST_MAIN("store_h5", tcase_add_checked_fixture(tc, setup, teardown);
               tcase_add_test(tc, libhdf5_reads); tcase_add_test(tc, growing_dataset);
               tcase_add_test(tc, writer_is_atomic_and_strict); tcase_add_test(tc, foreign_files);
               tcase_add_test(tc, strings_of_variable_length);
-              tcase_add_test(tc, attributes_without_number); tcase_add_test(tc, damaged_heaps))
+              tcase_add_test(tc, too_many_attributes); tcase_add_test(tc, damaged_heaps))
