@@ -1,3 +1,4 @@
+/* Folders of Hugging Face models, made for tests of import and export. */
 #include "hf_folder.h"
 
 #include <string.h>

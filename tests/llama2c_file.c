@@ -1,3 +1,4 @@
+/* llama2.c files for tests, read and put in order independently of the importer. */
 #include "llama2c_file.h"
 
 #include <string.h>

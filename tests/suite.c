@@ -1,3 +1,4 @@
+/* What test programs share: temporary directories, third-party data, a small tokenizer. */
 #include "suite.h"
 
 #include <string.h>

@@ -1,3 +1,5 @@
+/* Every operation against differences of its own forward pass; what the recorder of a graph does
+ * with gradients, errors and cheap nodes. */
 #include <math.h>
 #include <string.h>
 

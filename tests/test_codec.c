@@ -1,3 +1,5 @@
+/* The 1.25-bit code: every block of four there and back, whole matrices against the effective
+ * weights, what cannot be packed. */
 #include "suite.h"
 
 #include <math.h>

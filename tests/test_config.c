@@ -1,3 +1,5 @@
+/* Jobs in YAML: values, defaults, errors with their place and a suggestion, --set, and what is
+ * written reads back. */
 #include "suite.h"
 
 #include <string.h>

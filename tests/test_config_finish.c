@@ -1,3 +1,4 @@
+/* What a job derives from its keys, and what no job may ask for. */
 #include "suite.h"
 
 #include <string.h>

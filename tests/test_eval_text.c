@@ -1,3 +1,5 @@
+/* Perplexity of text and tasks with choices: each word predicted once, files of every form, scores
+ * that sharing does not change. */
 #include <jansson.h>
 #include <math.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Sampling against the distribution, texts whole in characters, many texts as one by one. */
 #include <math.h>
 #include <string.h>
 

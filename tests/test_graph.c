@@ -1,3 +1,5 @@
+/* The training graph against PyTorch; the same bits for any threads, checkpoints and cuts of the
+ * batch; what its plan counts. */
 #include <jansson.h>
 #include <math.h>
 #include <string.h>

@@ -1,3 +1,5 @@
+/* Inference against PyTorch and the training graph: a row's bits in any company, caches, quantized
+ * activations, files. */
 #include <jansson.h>
 #include <math.h>
 #include <string.h>

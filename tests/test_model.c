@@ -1,3 +1,4 @@
+/* Configurations, tables of parameters, starting weights and RoPE, against what is published. */
 #include "suite.h"
 
 #include <math.h>

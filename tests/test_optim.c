@@ -1,3 +1,5 @@
+/* AdamW and its moments of 16 and 8 bits against a reference in double, norms, clipping,
+ * schedules. */
 #include "suite.h"
 
 #include <math.h>

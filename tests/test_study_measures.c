@@ -1,3 +1,4 @@
+/* Measures of a study against closed forms, Jacobi's singular values and plain loops. */
 #include "suite.h"
 
 #include <math.h>

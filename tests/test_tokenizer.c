@@ -1,3 +1,4 @@
+/* Tokenizers against the ids of other programs and a plain BPE; streams, cuts, special tokens. */
 #include "suite.h"
 
 #include <jansson.h>

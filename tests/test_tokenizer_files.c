@@ -1,3 +1,4 @@
+/* Tokenizer files of every form: what is read, and what is refused by name. */
 #include "suite.h"
 
 #include <string.h>

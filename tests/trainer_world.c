@@ -1,3 +1,4 @@
+/* A small world for tests of the trainer: a tokenizer, data and a job. */
 #include "trainer_world.h"
 
 #include <dirent.h>

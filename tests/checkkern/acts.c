@@ -1,3 +1,4 @@
+/* Activations rounded to 8 bits, against the definition. */
 #include "checkkern.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Packing to bf16 and the tiles of its product, against the definition in double. */
 #include <math.h>
 #include <string.h>
 

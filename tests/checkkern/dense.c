@@ -1,3 +1,5 @@
+/* Products with dense matrices, Q8 to Q4 and floats, and with several forms in one, against slow
+ * ones. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Runs the checks of all kernels with every set of features; operands lie against guard pages. */
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>

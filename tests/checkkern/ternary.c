@@ -1,3 +1,4 @@
+/* Products with packed ternary matrices against slow ones: every shape, group, layout and count. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
