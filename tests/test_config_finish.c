@@ -44,6 +44,14 @@ START_TEST(what_spans_keys)
              "is not below");
     ck_fails(parse_and_finish(HEAD "optim: {warmup_steps: 5000}\n", err), SOL_ERR_CONFIG,
              "5000 is more than train.steps 1000");
+    ck_fails(parse_and_finish(HEAD "train: {eval_form: packed}\n"
+                                   "quant: {overrides: [{match: a, method: absmean}]}\n",
+                              err),
+             SOL_ERR_CONFIG, "not absmean, which quant.overrides has for 'a'");
+    ck_fails(parse_and_finish(HEAD "train: {eval_form: packed}\nquant: {method: twn, overrides: "
+                                   "[{match: a, method: absmean}]}\n",
+                              err),
+             SOL_ERR_CONFIG, "not twn in fp16");
 }
 END_TEST
 

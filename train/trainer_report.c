@@ -89,8 +89,9 @@ static const char *mean_losses(const sol_trainer *t, const sol_step_record *r, c
     if (t->loss_count == 0)
         snprintf(out, 96, "loss %.4f (skipped)", unsigned_nan(r->loss));
     else if (r->has_distill)
-        snprintf(out, 96, "objective %.4f  loss %.4f (means of %" PRId64 " steps)",
-                 t->objective_sum / n, t->loss_sum / n, t->loss_count);
+        snprintf(out, 96, "objective %.4f  loss %.4f (means of %" PRId64 " step%s)",
+                 t->objective_sum / n, t->loss_sum / n, t->loss_count,
+                 t->loss_count == 1 ? "" : "s");
     else
         snprintf(out, 96, "loss %.4f (mean of %" PRId64 " step%s)", t->loss_sum / n, t->loss_count,
                  t->loss_count == 1 ? "" : "s");

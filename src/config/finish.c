@@ -218,6 +218,17 @@ static sol_status check_distill(const sol_config *c, sol_err *err)
 static sol_status check_eval_form(const sol_config *c, const sol_quant_spec *spec, sol_err *err)
 {
     if (c->train.eval_form != SOL_EVAL_PACKED || sol_quant_packable(spec)) return SOL_OK;
+    sol_quant_spec own = *spec;
+    own.overrides = NULL;
+    int n = sol_quant_packable(&own) ? spec->overrides->n : 0;
+    for (int i = 0; i < n; i++) {
+        const sol_quant_override *row = &spec->overrides->row[i];
+        if (row->method && !row->method->packable)
+            return sol_config_fail(c, "train.eval_form", err,
+                                   "packed needs methods that can be packed, not %s, which "
+                                   "quant.overrides has for '%s'",
+                                   row->method->name, row->match);
+    }
     return sol_config_fail(
         c, "train.eval_form", err,
         "packed needs a method that can be packed, with scales in fp16, not %s in %s",
