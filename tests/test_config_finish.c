@@ -52,6 +52,8 @@ START_TEST(what_spans_keys)
                                    "[{match: a, method: absmean}]}\n",
                               err),
              SOL_ERR_CONFIG, "not twn in fp16");
+    ck_fails(parse_and_finish(HEAD "calibrate: {enabled: true}\nquant: {method: lsq}\n", err),
+             SOL_ERR_CONFIG, "job.yaml:5:17: key 'quant.method': lsq cannot be calibrated");
 }
 END_TEST
 

@@ -235,6 +235,14 @@ static sol_status check_eval_form(const sol_config *c, const sol_quant_spec *spe
         c->quant.method, sol_config_word(c, "quant.scale_dtype"));
 }
 
+/* Before a run samples its text, or a sweep begins. */
+static sol_status check_calibrate(const sol_config *c, const sol_quant_spec *spec, sol_err *err)
+{
+    sol_err why = {0};
+    if (!c->calibrate.enabled || sol_calib_check_quant(spec, &why) == SOL_OK) return SOL_OK;
+    return sol_config_fail(c, "quant.method", err, "%s", why.text);
+}
+
 static sol_status check_model_and_data(const sol_config *c, sol_err *err)
 {
     bool random = sol_config_random_shape(c);
@@ -296,6 +304,7 @@ sol_status sol_config_finish(const sol_config *c, sol_err *err)
                                c->quant.method, sol_config_word(c, "train.param_dtype"));
     SOL_TRY(check_fused(c, &spec, err));
     SOL_TRY(check_eval_form(c, &spec, err));
+    SOL_TRY(check_calibrate(c, &spec, err));
     if (c->residual.warmup && c->residual.warmup_fraction >= c->residual.end_fraction)
         return sol_config_fail(c, "residual.warmup_fraction", err,
                                "%g is not below residual.end_fraction %g",
