@@ -57,6 +57,25 @@ START_TEST(what_spans_keys)
 }
 END_TEST
 
+/* Before hours go into the sampling. */
+START_TEST(text_of_its_own)
+{
+#define SELF "run: {dir: r}\nmodel: {init: m.h5}\n"
+    ck_ok(parse_and_finish(SELF "data: {source: self, self_tokens: 257}\n", err));
+    ck_fails(parse_and_finish(SELF "data: {source: self, self_tokens: 256}\n", err), SOL_ERR_CONFIG,
+             "job.yaml:3:35: key 'data.self_tokens': 256 tokens are no window of train.seq 256");
+    ck_fails(parse_and_finish(SELF "data: {source: self, loss_on: answers}\n", err), SOL_ERR_CONFIG,
+             "key 'data.loss_on': answers: the text");
+    ck_ok(parse_and_finish(SELF "data: {source: self, self_weight: 1e-9}\n", err));
+    ck_ok(parse_and_finish(SELF "data: {source: self, train: d, self_weight: 65535}\n", err));
+    ck_fails(parse_and_finish(SELF "data: {source: self, train: d, self_weight: 65536}\n", err),
+             SOL_ERR_CONFIG, "key 'data.train': d: the weight 1 is less than");
+    ck_fails(parse_and_finish(SELF "data: {source: self, train: d, self_weight: 1e-5}\n", err),
+             SOL_ERR_CONFIG, "key 'data.self_weight': the weight 1e-05 is less than");
+#undef SELF
+}
+END_TEST
+
 START_TEST(a_job_fits_into_a_checkpoint)
 {
     enum { LONG = 60000 };
@@ -106,5 +125,5 @@ START_TEST(views_of_the_words)
 END_TEST
 
 SOL_TEST_MAIN("config_finish", tcase_add_test(tc, what_spans_keys);
-              tcase_add_test(tc, a_job_fits_into_a_checkpoint);
+              tcase_add_test(tc, text_of_its_own); tcase_add_test(tc, a_job_fits_into_a_checkpoint);
               tcase_add_test(tc, views_of_the_words))

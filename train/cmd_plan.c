@@ -7,6 +7,7 @@
 #include "calibrate.h"
 #include "foreign/export.h"
 #include "job_norms.h"
+#include "job_self.h"
 #include "job_teacher.h"
 #include "run_dir.h"
 #include "speed.h"
@@ -399,15 +400,8 @@ static void close_job(opened *j)
 static sol_status open_train_data(opened *j, sol_err *err)
 {
     const sol_config *c = j->config;
-    if (c->data.source == SOL_DATA_SELF) {
-        sol_self_opts o = sol_job_self(c);
-        SOL_TRY(sol_self_check(&j->model_config, j->tokenizer, &o, err));
-        if (!c->data.train) return SOL_OK;
-        SOL_TRY(sol_job_look_at_data(j->program, c, "data.train", c->data.train, j->tokenizer,
-                                     &j->train, err));
-        sol_job_close_data(&j->train);
-        return SOL_OK;
-    }
+    if (c->data.source == SOL_DATA_SELF)
+        return sol_job_check_self(j->program, c, &j->model_config, j->tokenizer, err);
     SOL_TRY(sol_job_look_at_data(j->program, c, "data.train", c->data.train, j->tokenizer,
                                  &j->train, err));
     return sol_job_batcher(c, &j->train, &j->batcher, err);

@@ -126,8 +126,7 @@ sol_status sol_job_batcher(const sol_config *c, const sol_job_data *d, sol_batch
 {
     sol_err why = {0};
     sol_status st = sol_batcher_init_mixed(b, &d->mix, c->train.seq, (uint64_t)c->run.seed, &why);
-    if (st != SOL_OK && d->n > 1) return blame(c, d, "data.train", b->n, st, &why, err);
-    if (st != SOL_OK) return sol_fail(err, st, "%s", why.text);
+    if (st != SOL_OK) return blame(c, d, "data.train", d->n > 1 ? b->n : 0, st, &why, err);
     b->answers_only = c->data.loss_on == SOL_LOSS_ON_ANSWERS;
     if (b->answers_only)
         for (int i = 0; i < d->n; i++)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/crc.h"
+#include "job_data.h"
 
 static const double log_seconds = 30; /* between two lines of progress, at least */
 
@@ -139,6 +140,30 @@ static sol_status sample(text *x, const sol_model *m, sol_self_opts *o, const ch
     return st;
 }
 
+static sol_status check_model(const sol_config *c, const sol_model_config *m,
+                              const sol_tokenizer *t, sol_err *err)
+{
+    sol_self_opts o = sol_job_self(c);
+    sol_err why = {0};
+    const char *length = c->data.self_length ? "data.self_length" : "train.seq";
+    sol_status st = sol_self_check(m, t, &o, &why);
+    if (st == SOL_OK) return SOL_OK;
+    return sol_job_blame(c, st == SOL_ERR_RANGE ? length : "data.source", st, &why, err);
+}
+
+sol_status sol_job_check_self(sol_program *p, const sol_config *c, const sol_model_config *m,
+                              const sol_tokenizer *t, sol_err *err)
+{
+    sol_job_data d;
+    sol_batcher b;
+    SOL_TRY(check_model(c, m, t, err));
+    if (!c->data.train) return SOL_OK;
+    sol_status st = sol_job_look_at_data(p, c, "data.train", c->data.train, t, &d, err);
+    if (st == SOL_OK) st = sol_job_batcher(c, &d, &b, err);
+    sol_job_close_data(&d);
+    return st;
+}
+
 sol_status sol_job_sample_self(sol_program *p, const sol_config *c, sol_run_dir *dir,
                                const sol_model *m, const sol_tokenizer *t, const char *path,
                                sol_err *err)
@@ -150,6 +175,7 @@ sol_status sol_job_sample_self(sol_program *p, const sol_config *c, sol_run_dir 
     sol_run_dir_file(dir, "tokens-self-part.h5", x.part);
     SOL_TRY(origin_of(c, &o, &x.origin, err));
     if (dir->has_run && sol_file_exists(path)) return take_finished(&x, path, err);
+    SOL_TRY(sol_job_check_self(p, c, &m->config, t, err));
     sol_status st = sol_file_exists(x.part) ? open_sampled(&x, x.part, &part, err) : SOL_OK;
     x.restored = part.tokens.n;
     if (st == SOL_OK && x.restored > 0)

@@ -10,6 +10,11 @@
 #include "job.h"
 #include "run_dir.h"
 
+/* What would be refused behind the sampling, before it: the model, and the files of data.train
+ * beside the text, which are looked at as sol_job_look_at_data does. */
+sol_status sol_job_check_self(sol_program *p, const sol_config *c, const sol_model_config *m,
+                              const sol_tokenizer *t, sol_err *err);
+
 /* Before the run has a checkpoint: makes the dataset `path` in dir, which is claimed, unless the
  * run has it already. m: of model.init. Goes on with what dir holds of an earlier process;
  * SOL_ERR_CONFIG: that was sampled from another model, or otherwise. */

@@ -235,6 +235,35 @@ static sol_status check_eval_form(const sol_config *c, const sol_quant_spec *spe
         c->quant.method, sol_config_word(c, "quant.scale_dtype"));
 }
 
+/* The weights of the sampled text, which is the first file, and of those beside it. */
+static sol_status check_self_weights(const sol_config *c, sol_err *err)
+{
+    sol_mixture m = {.n = 1, .stream[0].weight = c->data.self_weight};
+    int64_t share[SOL_MIX_MAX], round;
+    int at;
+    sol_err why = {0};
+    for (int i = 0; c->data.train && i < c->data.train->n; i++)
+        m.stream[m.n++].weight = c->data.train->row[i].weight;
+    if (sol_mixture_shares(&m, share, &round, &at, &why) == SOL_OK) return SOL_OK;
+    if (at == 0) return sol_config_fail(c, "data.self_weight", err, "%s", why.text);
+    return sol_config_fail(c, "data.train", err, "%s: %s", c->data.train->row[at - 1].path,
+                           why.text);
+}
+
+/* What the sampled text cannot be, before hours go into it. */
+static sol_status check_self(const sol_config *c, sol_err *err)
+{
+    if (c->data.source != SOL_DATA_SELF) return SOL_OK;
+    if (c->data.loss_on == SOL_LOSS_ON_ANSWERS)
+        return sol_config_fail(c, "data.loss_on", err,
+                               "answers: the text that data.source self samples has none");
+    if (c->data.self_tokens <= c->train.seq)
+        return sol_config_fail(c, "data.self_tokens", err,
+                               "%lld tokens are no window of train.seq %lld, which takes one more",
+                               (long long)c->data.self_tokens, (long long)c->train.seq);
+    return check_self_weights(c, err);
+}
+
 /* Before a run samples its text, or a sweep begins. */
 static sol_status check_calibrate(const sol_config *c, const sol_quant_spec *spec, sol_err *err)
 {
@@ -296,6 +325,7 @@ sol_status sol_config_finish(const sol_config *c, sol_err *err)
             return sol_config_fail(c, sol_keys[i].path, err, "is needed: %s", sol_keys[i].help);
     }
     SOL_TRY(check_model_and_data(c, err));
+    SOL_TRY(check_self(c, err));
     SOL_TRY(check_distill(c, err));
     SOL_TRY(sol_config_quant(c, &spec, err));
     if (spec.method && spec.method->n_learned > 0 && sol_config_param_dtype(c) != SOL_F32)
