@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "optim/moments.h"
 
 static sol_model *tiny_model(sol_dtype dtype, bool tied)
@@ -169,6 +170,102 @@ START_TEST(adamw_same_bits_for_any_threads_and_features)
         }
         sol_model_free(&first);
     }
+}
+END_TEST
+
+/* Every other fifth of the elements, from fifth `first` on. */
+static sol_shard fifths(const sol_model *m, int first, sol_stretch stretch[3])
+{
+    sol_shard s = {stretch, 0};
+    for (int i = first; i < 5; i += 2) {
+        int64_t from = sol_moment_align(m, m->n_elements * i / 5),
+                to = i == 4 ? m->n_elements : sol_moment_align(m, m->n_elements * (i + 1) / 5);
+        stretch[s.n++] = (sol_stretch){from, to - from};
+    }
+    return s;
+}
+
+/* The elements of a shard, out of all of `size` bytes. */
+static void *gathered(const sol_shard *s, const void *all, size_t size)
+{
+    char *out;
+    size_t n = 0;
+    for (int i = 0; i < s->n; i++) n += (size_t)s->stretch[i].n * size;
+    ck_ok(sol_alloc_array((void **)&out, n, 1, err));
+    n = 0;
+    for (int i = 0; i < s->n; i++) {
+        size_t bytes = (size_t)s->stretch[i].n * size;
+        memcpy(out + n, (const char *)all + (size_t)s->stretch[i].first * size, bytes);
+        n += bytes;
+    }
+    return out;
+}
+
+/* An optimizer of a shard updates its elements as that of all does, by each of its functions, and
+ * leaves the others alone; the moments of all, cut, are its moments. */
+static void check_shard(const sol_ctx *ctx, const sol_adamw_config *c, sol_dtype dtype, int first)
+{
+    sol_model *m = tiny_model(dtype, false), *part = tiny_model(dtype, false),
+              *start = tiny_model(dtype, false);
+    sol_stretch stretch[3];
+    sol_shard shard = fifths(m, first, stretch);
+    size_t size = sol_dtype_size(dtype), moment = sol_dtype_size(c->moments);
+    sol_adamw *all, *o, *cut;
+    ck_ok(sol_adamw_create(&all, m, c, err));
+    ck_ok(sol_adamw_create_shard(&o, part, c, &shard, err));
+    for (int t = 0; t < 3; t++) {
+        float *g = gradient(m, (uint64_t)t), *own = gathered(&shard, g, sizeof *g);
+        sol_adamw_update(ctx, all, m, g, 0.3f, 0.01f);
+        if (t == 0) {
+            sol_adamw_update(ctx, o, part, g, 0.3f, 0.01f);
+        } else {
+            sol_adamw_begin(o, 0.01f);
+            for (int i = m->n_params - 1; i >= 0; i--)
+                if (t == 1)
+                    sol_adamw_update_params(ctx, o, part, i, 1, g + m->params[i].offset, 0.3f);
+                else
+                    sol_adamw_update_shard(ctx, o, part, i, 1, own, 0.3f);
+        }
+        sol_free(g);
+        sol_free(own);
+    }
+    bool *mine = calloc((size_t)m->n_elements, sizeof *mine);
+    for (int i = 0; i < shard.n; i++) memset(mine + stretch[i].first, true, (size_t)stretch[i].n);
+    for (int64_t i = 0; i < m->n_elements; i++)
+        ck_assert_mem_eq((char *)part->data + (size_t)i * size,
+                         (char *)(mine[i] ? m : start)->data + (size_t)i * size, size);
+    free(mine);
+    ck_ok(sol_adamw_cut(&cut, all, m, &shard, err));
+    void *want = gathered(&shard, all->v, moment);
+    ck_assert_int_eq(cut->t, 3);
+    ck_assert_mem_eq(cut->v, want, (size_t)o->shard_elements * moment);
+    ck_assert_mem_eq(o->v, want, (size_t)o->shard_elements * moment);
+    ck_assert_mem_eq(o->m, cut->m, (size_t)o->shard_elements * moment);
+    if (c->moments == SOL_U8) {
+        ck_assert_mem_eq(o->m_scale, cut->m_scale, (size_t)o->shard_blocks * sizeof(float));
+        ck_assert_mem_eq(o->v_scale, cut->v_scale, (size_t)o->shard_blocks * sizeof(float));
+    }
+    sol_free(want);
+    sol_adamw_free(&all);
+    sol_adamw_free(&o);
+    sol_adamw_free(&cut);
+    sol_model_free(&m);
+    sol_model_free(&part);
+    sol_model_free(&start);
+}
+
+START_TEST(a_shard_is_a_part_of_the_whole)
+{
+    sol_ctx *ctx = context(2, SOL_TIER_BEST);
+    for (int kind = 0; kind < 9; kind++) {
+        sol_adamw_config c = plain;
+        c.stochastic_rounding = kind % 3 == 2;
+        c.moments = kinds[kind / 3];
+        c.seed = 11;
+        for (int first = 0; first < 2; first++)
+            check_shard(ctx, &c, kind % 3 ? SOL_BF16 : SOL_F32, first);
+    }
+    sol_ctx_free(&ctx);
 }
 END_TEST
 
@@ -337,6 +434,12 @@ START_TEST(global_norm)
         if (k == 0) first = norm;
         ck_assert(norm == first);
         ck_assert_double_eq_tol(norm / sqrt(sum), 1, 1e-12);
+        double square[SOL_NORM_TILES]; /* the same in two parts, the last first */
+        int64_t tiles = sol_ceil_div(N, sol_norm_tile(N));
+        ck_assert_int_le(tiles, SOL_NORM_TILES);
+        sol_norm_squares(ctx, x, N, tiles / 3, tiles, square);
+        sol_norm_squares(ctx, x, N, 0, tiles / 3, square);
+        ck_assert(sol_norm_of(square, tiles) == norm);
         ck_assert(sol_global_norm(ctx, x, 0) == 0);
         x[N - 1] = NAN;
         ck_assert(isnan(sol_global_norm(ctx, x, N)));
@@ -432,6 +535,7 @@ END_TEST
 SOL_TEST_MAIN("optim", tcase_add_test(tc, adamw_by_hand);
               tcase_add_test(tc, adamw_follows_the_double_reference);
               tcase_add_test(tc, adamw_same_bits_for_any_threads_and_features);
+              tcase_add_test(tc, a_shard_is_a_part_of_the_whole);
               tcase_add_test(tc, stochastic_rounding_keeps_the_mean);
               tcase_add_test(tc, codes_of_8_bits); tcase_add_test(tc, moments_decay);
               tcase_add_test(tc, moments_minimize_alike); tcase_add_test(tc, global_norm);
