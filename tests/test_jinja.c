@@ -56,6 +56,30 @@ START_TEST(as_transformers_renders_them)
 }
 END_TEST
 
+/* Bytes that are no UTF-8 are characters by themselves. */
+START_TEST(bytes_that_are_no_text)
+{
+    static const char bytes[] = "\xff\xc3\xa9\x80z";
+    static const char *const rows[][2] = {
+        {"{{ s }}", bytes},
+        {"{{ s | length }}", "4"},
+        {"{{ s[0] }}{{ s[2] }}", "\xff\x80"},
+        {"{{ s[1:] }}", bytes + 1},
+        {"{{ s.split('\xc3\xa9')[1] }}", "\x80z"},
+        {"{{ (s ~ s) | length }}", "8"},
+    };
+    json_t *given = json_object();
+    json_object_set_new(given, "s", json_stringn_nocheck(bytes, strlen(bytes)));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        sol_text out = {0};
+        ck_ok(render(rows[i][0], given, &out, err));
+        ck_assert_str_eq(out.data, rows[i][1]);
+        sol_free(out.data);
+    }
+    json_decref(given);
+}
+END_TEST
+
 /* head, `fill` again and again, tail: LONG bytes, so that few rounds of a loop are much work. */
 enum { LONG = 60000 };
 
@@ -150,4 +174,5 @@ START_TEST(values_in_values_without_end)
 END_TEST
 
 SOL_TEST_MAIN("jinja", tcase_add_test(tc, as_transformers_renders_them);
-              tcase_add_test(tc, what_is_refused); tcase_add_test(tc, values_in_values_without_end))
+              tcase_add_test(tc, bytes_that_are_no_text); tcase_add_test(tc, what_is_refused);
+              tcase_add_test(tc, values_in_values_without_end))
