@@ -174,6 +174,49 @@ START_TEST(odd_answers)
 }
 END_TEST
 
+/* A token never holds bytes of both sides of an answer's border, though the vocabulary has one that
+ * could: "ab". */
+START_TEST(ids_of_answers)
+{
+    static const char jinja[] = "{% for m in messages %}{% if m.role == 'assistant' %}"
+                                "{% generation %}{{ m.content }}{% endgeneration %}"
+                                "{% else %}{{ m.content }}{% endif %}{% endfor %}";
+    static const sol_chat_message messages[] = {
+        {"user", "xa"}, {"assistant", "b"}, {"user", "ab"}, {"assistant", "aab"}};
+    static const char *const parts[] = {"xa", "b", "ab", "aab"};
+    sol_tokenizer *t;
+    sol_encoder *e;
+    sol_chat_format f;
+    sol_chat_text c = {0};
+    sol_ids ids = {0}, want = {0};
+    size_t end[4];
+    sol_test_byte_tokenizer(&t);
+    ck_ok(sol_encoder_create(&e, t, err));
+    ck_ok(sol_chat_format_of(&f, jinja, err));
+    ck_ok(sol_chat_render(&f, messages, 4, SOL_CHAT_WHOLE, &c, err));
+    ck_assert_str_eq(c.text.data, "xababaab");
+    ck_ok(sol_chat_encode(e, &c, &ids, err));
+    for (int i = 0; i < 4; i++) {
+        ck_ok(sol_tokenizer_encode(t, parts[i], strlen(parts[i]), i ? SOL_ENCODE_CONTINUE : 0,
+                                   &want, err));
+        end[i] = want.n;
+    }
+    ck_assert_uint_eq(ids.n, want.n);
+    ck_assert_mem_eq(ids.id, want.id, want.n * sizeof *want.id);
+    ck_assert_uint_eq(c.n_answers, 2);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_uint_eq(c.answer[i].begin, end[2 * i]);
+        ck_assert_uint_eq(c.answer[i].end, end[2 * i + 1]);
+    }
+    sol_ids_free(&ids);
+    sol_ids_free(&want);
+    sol_chat_text_free(&c);
+    sol_chat_format_free(&f);
+    sol_encoder_free(&e);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
 /* What a token has behind a byte 0 belongs to the answer that the next turn begins with. */
 START_TEST(an_answer_is_kept_whole)
 {
@@ -190,4 +233,4 @@ END_TEST
 SOL_TEST_MAIN("chat", tcase_add_test(tc, as_transformers_renders_them);
               tcase_add_test(tc, an_answer_is_kept_whole);
               tcase_add_test(tc, answers_without_marks); tcase_add_test(tc, odd_answers);
-              tcase_add_test(tc, what_is_refused))
+              tcase_add_test(tc, ids_of_answers); tcase_add_test(tc, what_is_refused))
