@@ -378,6 +378,45 @@ START_TEST(a_stream_has_the_same_ids)
 }
 END_TEST
 
+/* Tokens of 2, 4, ... up to 64 Ki letters: as many of the longest as fit, then one for each bit of
+ * the rest. Parts of a long word must find out where the tokens before them end. */
+START_TEST(a_word_of_huge_tokens)
+{
+    enum { N = 600000, DOUBLINGS = 16 };
+    sol_tokenizer *t;
+    sol_encoder *e;
+    sol_ids want = {0};
+    char *text = malloc(N);
+    memset(text, 'a', N);
+    ck_ok(sol_tok_create(&t, SOL_TOK_BYTE_LEVEL, err));
+    ck_ok(sol_pretok_add(&t->pretok, SOL_REGEX_LLAMA3, err));
+    for (int b = 0; b < 256; b++)
+        ck_ok(sol_tok_add(t, (char[]){(char)b}, 1, SOL_TOKEN_NORMAL, 0, err));
+    for (int k = 1; k <= DOUBLINGS; k++) {
+        int32_t half = k == 1 ? 'a' : t->n_tokens - 1;
+        ck_ok(sol_tok_add(t, text, (size_t)1 << k, SOL_TOKEN_NORMAL, 0, err));
+        ck_ok(sol_tok_add_merge(t, half, half, t->n_tokens - 1, err));
+    }
+    ck_ok(sol_tok_finish(t, "doubling", err));
+    ck_ok(sol_encoder_create(&e, t, err));
+    for (size_t n = N; n > 1; n = n * 2 / 3) {
+        ck_ok(sol_grow_array((void **)&want.id, &want.capacity, 64, sizeof *want.id, err));
+        want.n = 0;
+        for (size_t rest = n, k = DOUBLINGS; rest > 0; k--)
+            for (; rest >= (size_t)1 << k; rest -= (size_t)1 << k)
+                want.id[want.n++] = k ? 255 + (int32_t)k : 'a';
+        expect_ids(t, text, n, want.id, want.n);
+        stream s = {.want = &want};
+        ck_ok(sol_encoder_stream(e, text, n, 0, compare_lump, &s, err));
+        ck_assert_uint_eq(s.at, want.n);
+    }
+    sol_ids_free(&want);
+    sol_encoder_free(&e);
+    sol_tokenizer_free(&t);
+    free(text);
+}
+END_TEST
+
 START_TEST(ignore_merges_takes_whole_words)
 {
     sol_tokenizer *t = small_tokenizer(false), *u = small_tokenizer(true);
@@ -413,6 +452,17 @@ START_TEST(special_tokens)
     encode_into(t, "", 0, SOL_ENCODE_BOS | SOL_ENCODE_TAIL, &ids);
     ck_assert_uint_eq(ids.n, 2);
     ck_assert_int_eq(ids.id[1], sol_tokenizer_eos(t));
+    int32_t first;
+    ck_assert_int_eq(sol_tokenizer_count_special(t, text, strlen(text), &first), 2);
+    ck_assert_int_eq(first, longer);
+    ck_assert_int_eq(sol_tokenizer_count_special(t, "<user> <|end|", 13, &first), 0);
+    ck_assert_int_eq(first, -1);
+    ck_assert_int_eq(sol_tokenizer_begin(t, "a", 1, false), SOL_ENCODE_BOS);
+    ck_assert_int_eq(sol_tokenizer_begin(t, "<|begin|>a", 10, false), SOL_ENCODE_BOS);
+    ck_assert_int_eq(sol_tokenizer_begin(t, "a", 1, true), SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL);
+    ck_assert_int_eq(sol_tokenizer_begin(t, "<|begin|>a", 10, true), SOL_ENCODE_SPECIAL);
+    ck_assert_int_eq(sol_tokenizer_begin(t, "<|begin|>a", 8, true),
+                     SOL_ENCODE_BOS | SOL_ENCODE_SPECIAL);
     size_t n;
     sol_tokenizer_piece(t, -1, end, &n);
     ck_assert_uint_eq(n, 0); /* control tokens decode to nothing, */
@@ -592,6 +642,7 @@ SOL_TEST_MAIN("tokenizer", tcase_add_test(tc, llama3_vectors);
               tcase_add_test(tc, merges_follow_the_definition);
               tcase_add_test(tc, long_words_come_part_by_part);
               tcase_add_test(tc, a_stream_has_the_same_ids);
+              tcase_add_test(tc, a_word_of_huge_tokens);
               tcase_add_test(tc, ignore_merges_takes_whole_words);
               tcase_add_test(tc, special_tokens); tcase_add_test(tc, an_encoder_remembers_nothing);
               tcase_add_test(tc, cuts_change_nothing);
