@@ -24,12 +24,7 @@ static void abs_sum(const float *w, int64_t n, double *sum)
     }
 }
 
-/* Where block g of a row begins, and how far its lanes lie apart. */
-static inline int64_t block_begin(int64_t g, sol_block_layout layout)
-{
-    return layout == SOL_LAYOUT_STRIDE16 ? g / 16 * 64 + g % 16 : 4 * g;
-}
-
+/* How far the lanes of a block lie apart. */
 static inline int block_stride(sol_block_layout layout)
 {
     return layout == SOL_LAYOUT_STRIDE16 ? 16 : 1;
@@ -54,7 +49,7 @@ static void sherry_sum(const float *w, int64_t n, sol_block_layout layout, doubl
     for (int64_t run = 0; run < n; run += SOL_SUM_RUN) {
         int64_t end = n - run < SOL_SUM_RUN ? n : run + SOL_SUM_RUN;
         for (int64_t g = run / 4; g < end / 4; g++) {
-            int64_t first = block_begin(g, layout);
+            int64_t first = sol_block_column(layout, g, 0);
             int zero = zero_lane(w + first, stride);
             for (int p = 0; p < 4; p++) {
                 int64_t i = first + p * stride;
@@ -69,7 +64,7 @@ static void sherry_levels(const float *w, int64_t n, sol_block_layout layout, in
 {
     int stride = block_stride(layout);
     for (int64_t g = 0; g < n / 4; g++) {
-        int64_t first = block_begin(g, layout);
+        int64_t first = sol_block_column(layout, g, 0);
         int zero = zero_lane(w + first, stride);
         for (int p = 0; p < 4; p++) {
             int64_t i = first + p * stride;
@@ -83,7 +78,7 @@ static void sherry_effective(const float *w, int64_t n, sol_block_layout layout,
 {
     int stride = block_stride(layout);
     for (int64_t g = 0; g < n / 4; g++) {
-        int64_t first = block_begin(g, layout);
+        int64_t first = sol_block_column(layout, g, 0);
         int zero = zero_lane(w + first, stride);
         for (int p = 0; p < 4; p++) {
             int64_t i = first + p * stride;

@@ -51,12 +51,6 @@ size_t sol_state_bytes(int64_t rows, int64_t cols)
     return (size_t)(rows * blocks_a_row(cols));
 }
 
-/* Column of lane p of block b; >= cols in the padding of a row's last block. */
-static inline int64_t lane_column(sol_block_layout layout, int64_t b, int p)
-{
-    return layout == SOL_LAYOUT_CONTIGUOUS ? 4 * b + p : b / 16 * 64 + b % 16 + 16 * p;
-}
-
 static inline int clamp_bin(double position, int bins)
 {
     if (!(position >= 0)) return 0; /* NaN, too */
@@ -116,8 +110,8 @@ static void measure_block(tile_sums *s, const weights_args *a, int64_t row, int6
     unsigned now = 0;
     double largest_zero = -1, smallest_kept = INFINITY, margin_alpha = 0;
     for (int p = 0; p < 4; p++) {
-        int64_t col = lane_column(v->layout, b, p), i = row * v->cols + col;
-        if (col >= v->cols) { /* padding: its state never changes */
+        int64_t col = sol_block_column(v->layout, b, p), i = row * v->cols + col;
+        if (col >= v->cols) { /* padding of the last block: its state never changes */
             now |= 1u << 2 * p;
             continue;
         }
