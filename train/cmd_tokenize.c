@@ -126,24 +126,17 @@ static sol_status encode_files(sol_program *p, const struct args *a, const sol_t
                                sol_err *err)
 {
     sol_tokenize_result r;
-    char eos[256], size[32], count[32];
-    size_t n;
-    const char *eos_text = sol_tokenizer_text(t, sol_tokenizer_eos(t), &n);
-    snprintf(eos, sizeof eos, "%.*s", eos_text ? (int)n : 0, eos_text ? eos_text : "");
-    sol_tokenize_opts opts = {
-        .tokenizer = t, .out = a->out, .special = a->special, .special_yes = "--special yes"};
-    bool special = a->special == SOL_SPECIAL_YES, chat = a->format == FORMAT_CHAT;
-    opts.docs = (sol_docs_opts){.files = a->input.word,
-                                .n_files = a->input.n,
-                                .unix_lines = a->unix_lines,
-                                .as = chat ? SOL_READ_AUTO : (sol_read_as)a->format,
-                                .skip_bad = a->skip_bad,
-                                .log = &p->log,
-                                .waits = &sol_until_interrupted,
-                                .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
-                                .cut = sol_tokenizer_can_cut(t) && !special,
-                                .cut_lines = sol_tokenizer_can_cut_lines(t),
-                                .cut_words = special ? NULL : t};
+    char size[32], count[32];
+    bool chat = a->format == FORMAT_CHAT;
+    sol_tokenize_opts opts = {.tokenizer = t,
+                              .docs = {.files = a->input.word,
+                                       .n_files = a->input.n,
+                                       .unix_lines = a->unix_lines,
+                                       .as = chat ? SOL_READ_AUTO : (sol_read_as)a->format,
+                                       .skip_bad = a->skip_bad},
+                              .special = a->special,
+                              .special_yes = "--special yes",
+                              .out = a->out};
     sol_chat_format chat_format = {0};
     sol_interrupt_catch(true);
     if (a->chat_format && !chat)

@@ -364,25 +364,13 @@ static sol_status make_dataset(sol_program *p, const sol_config *c, const char *
                                const char *made, const sol_tokenizer *t, uint64_t max_bytes,
                                bool *part, sol_err *err)
 {
-    bool special = c->data.special == SOL_SPECIAL_YES;
-    char eos[256];
-    size_t n;
     sol_tokenize_result r;
-    const char *text = sol_tokenizer_text(t, sol_tokenizer_eos(t), &n);
-    snprintf(eos, sizeof eos, "%.*s", text ? (int)n : 0, text ? text : "");
     sol_tokenize_opts opts = {.tokenizer = t,
+                              .docs = {.files = &path, .n_files = 1},
                               .special = c->data.special,
                               .special_yes = "data.special: yes",
                               .out = made,
                               .max_bytes = max_bytes};
-    opts.docs = (sol_docs_opts){.files = &path,
-                                .n_files = 1,
-                                .log = &p->log,
-                                .waits = &sol_until_interrupted,
-                                .separator = {SOL_DOCS_SEPARATOR, eos[0] ? eos : NULL},
-                                .cut = sol_tokenizer_can_cut(t) && !special,
-                                .cut_lines = sol_tokenizer_can_cut_lines(t),
-                                .cut_words = special ? NULL : t};
     sol_status st = sol_tokenize_files(p, &opts, &r, err);
     *part = max_bytes > 0 && r.text_bytes >= max_bytes;
     return st;

@@ -35,6 +35,8 @@ typedef struct slot {
 
 typedef struct pipeline {
     const sol_tokenize_opts *opts;
+    sol_docs_opts docs_opts;
+    char eos[256]; /* its text; "": none */
     sol_docs *docs;
     sol_encoder **encoder; /* [threads] */
     int n_encoders;
@@ -288,11 +290,31 @@ static void pipeline_free(pipeline *l)
     sol_dataset_writer_abort(&l->writer);
 }
 
-static sol_status open_pipeline(pipeline *l, int threads, sol_err *err)
+/* EOS in the text parts documents. Long ones are cut where that keeps their ids. */
+static void complete_docs(sol_program *p, pipeline *l)
+{
+    const sol_tokenizer *t = l->opts->tokenizer;
+    bool special = l->opts->special == SOL_SPECIAL_YES;
+    size_t n;
+    const char *eos = sol_tokenizer_text(t, sol_tokenizer_eos(t), &n);
+    snprintf(l->eos, sizeof l->eos, "%.*s", (int)n, eos ? eos : "");
+    sol_docs_opts *o = &l->docs_opts;
+    *o = l->opts->docs;
+    o->log = &p->log;
+    o->waits = &sol_until_interrupted;
+    o->separator[0] = SOL_DOCS_SEPARATOR;
+    o->separator[1] = l->eos[0] ? l->eos : NULL;
+    o->cut = sol_tokenizer_can_cut(t) && !special;
+    o->cut_lines = sol_tokenizer_can_cut_lines(t);
+    o->cut_words = special ? NULL : t;
+}
+
+static sol_status open_pipeline(sol_program *p, pipeline *l, int threads, sol_err *err)
 {
     const sol_tokenize_opts *opts = l->opts;
     const sol_tokenizer *t = opts->tokenizer;
-    SOL_TRY(sol_docs_open(&l->docs, &opts->docs, err));
+    complete_docs(p, l);
+    SOL_TRY(sol_docs_open(&l->docs, &l->docs_opts, err));
     SOL_TRY(sol_alloc_array((void **)&l->encoder, (size_t)threads, sizeof *l->encoder, err));
     while (l->n_encoders < threads)
         SOL_TRY(sol_encoder_create(&l->encoder[l->n_encoders++], t, err));
@@ -302,7 +324,7 @@ static sol_status open_pipeline(pipeline *l, int threads, sol_err *err)
 
 static sol_status tokenize(sol_program *p, sol_pool *pool, pipeline *l, sol_err *err)
 {
-    SOL_TRY(open_pipeline(l, sol_pool_threads(pool), err));
+    SOL_TRY(open_pipeline(p, l, sol_pool_threads(pool), err));
     SOL_TRY(run_pipeline(p, pool, l, err));
     if (l->last_id >= 0) SOL_TRY(end_document(l, err)); /* left unread from here on */
     if (l->result->documents == 0)

@@ -15,7 +15,8 @@
 
 typedef struct sol_tokenize_opts {
     const sol_tokenizer *tokenizer;
-    sol_docs_opts docs;
+    sol_docs_opts docs;       /* the files and how to read them; what the tokenizer says of
+                               * separators and of cuts is added */
     sol_special_mode special; /* auto: text, with a warning of the special tokens it spells */
     const char *special_yes;  /* what the warning names to make them tokens */
     uint64_t max_bytes;       /* ends after about so many bytes of text, for a look; 0: reads all */

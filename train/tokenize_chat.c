@@ -189,7 +189,8 @@ static sol_status write_files(chats *c, sol_err *err)
     for (int i = 0; i < opts->docs.n_files; i++) {
         char *text = NULL;
         size_t n;
-        SOL_TRY(sol_text_read(opts->docs.files[i], SIZE_MAX / 2, opts->docs.waits, &text, &n, err));
+        SOL_TRY(sol_text_read(opts->docs.files[i], SIZE_MAX / 2, &sol_until_interrupted, &text, &n,
+                              err));
         sol_status st = write_text(c, opts->docs.files[i], text, n, err);
         sol_free(text);
         SOL_TRY(st);
