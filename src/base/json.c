@@ -76,7 +76,8 @@ static size_t token_length(const char *text, size_t n, size_t at, bool *replace,
     return k ? k : 1;
 }
 
-/* json_loadb, without a name of its own C interface in what people read. */
+/* json_loadb, whose error for a character 0 names a flag of its C interface instead of the fault.
+ */
 static json_t *load(const char *text, size_t n, size_t flags, json_error_t *why)
 {
     json_t *root = json_loadb(text, n, flags, why);

@@ -148,8 +148,7 @@ static sol_status trailing(sol_reader *r, sol_err *err)
     }
     return sol_fail(err, SOL_ERR_FORMAT,
                     "%s: %llu bytes that are no gzip follow the compressed data, which end at byte "
-                    "%llu: compress "
-                    "the whole text, or cut them off",
+                    "%llu: compress the whole text, or cut them off",
                     r->path, (unsigned long long)r->loaded - from, from);
 }
 

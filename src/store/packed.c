@@ -197,13 +197,14 @@ static void param_path(char out[160], const char *name, const char *part)
     snprintf(out, 160, "/params/%s%s", name, part);
 }
 
-/* The three arrays of a linear; shapes and types are the same when writing and reading. */
+/* An array of a matrix: its name, type and shape are the same when it is written and read. */
 typedef struct part_shape {
     const char *name;
     sol_h5_type type;
     int64_t dim[2];
 } part_shape;
 
+/* The three arrays of a linear. */
 static void linear_shapes(const sol_stored *m, part_shape s[3])
 {
     int64_t per_row = m->group_size ? m->cols / m->group_size : 1;
@@ -246,36 +247,44 @@ static bool is_plain(sol_dtype t)
     return t == SOL_F32 || t == SOL_F16;
 }
 
-/* F32 and F16: a dataset; the others a group of data and scales. */
+/* Where data and scales of a dense matrix lie: of fp32 or fp16 it is a dataset, of any other type a
+ * group of both. */
+static void dense_shapes(const sol_stored *d, part_shape *data, part_shape *scales)
+{
+    *data = (part_shape){"", d->type == SOL_F16 ? SOL_H5_F16 : SOL_H5_F32, {d->rows, d->cols}};
+    if (!is_plain(d->type))
+        *data = (part_shape){
+            "/data", SOL_H5_U8, {d->rows, (int64_t)sol_dtype_row_bytes(d->type, d->cols)}};
+    *scales =
+        (part_shape){"/scales", SOL_H5_F16, {d->rows, sol_dtype_row_scales(d->type, d->cols)}};
+}
+
 static sol_status declare_dense(sol_h5_writer *w, const sol_param *p, const sol_stored *d,
                                 int *first, sol_err *err)
 {
     char path[160];
+    part_shape data, scales;
     int id;
-    int64_t dims[2] = {d->rows, d->cols};
-    param_path(path, p->name, "");
-    if (is_plain(d->type))
-        return sol_h5_dataset(w, path, d->type == SOL_F32 ? SOL_H5_F32 : SOL_H5_F16, 2, dims, first,
-                              err);
-    SOL_TRY(sol_h5_group(w, path, &id, err));
-    SOL_TRY(sol_h5_set_text(w, id, "type", sol_dtype_name(d->type), err));
-    SOL_TRY(sol_h5_set_i64(w, id, "rows", d->rows, err));
-    SOL_TRY(sol_h5_set_i64(w, id, "cols", d->cols, err));
-    dims[1] = (int64_t)sol_dtype_row_bytes(d->type, d->cols);
-    param_path(path, p->name, "/data");
-    SOL_TRY(sol_h5_dataset(w, path, SOL_H5_U8, 2, dims, first, err));
-    dims[1] = sol_dtype_row_scales(d->type, d->cols);
-    param_path(path, p->name, "/scales");
-    return sol_h5_dataset(w, path, SOL_H5_F16, 2, dims, &id, err);
+    dense_shapes(d, &data, &scales);
+    if (!is_plain(d->type)) {
+        param_path(path, p->name, "");
+        SOL_TRY(sol_h5_group(w, path, &id, err));
+        SOL_TRY(sol_h5_set_text(w, id, "type", sol_dtype_name(d->type), err));
+        SOL_TRY(sol_h5_set_i64(w, id, "rows", d->rows, err));
+        SOL_TRY(sol_h5_set_i64(w, id, "cols", d->cols, err));
+    }
+    param_path(path, p->name, data.name);
+    SOL_TRY(sol_h5_dataset(w, path, data.type, 2, data.dim, first, err));
+    if (is_plain(d->type)) return SOL_OK;
+    param_path(path, p->name, scales.name);
+    return sol_h5_dataset(w, path, scales.type, 2, scales.dim, &id, err);
 }
 
 static sol_status fill_dense(sol_h5_writer *w, const sol_stored *d, int first, sol_err *err)
 {
-    size_t rows = (size_t)d->rows, scales = (size_t)sol_dtype_row_scales(d->type, d->cols);
-    SOL_TRY(sol_h5_append(w, first, d->data, rows * sol_dtype_row_bytes(d->type, d->cols), err));
-    if (!is_plain(d->type))
-        SOL_TRY(sol_h5_append(w, first + 1, d->scales, rows * scales * sizeof(sol_f16), err));
-    return SOL_OK;
+    SOL_TRY(sol_h5_append(w, first, d->data, sol_stored_bytes(d), err));
+    if (is_plain(d->type)) return SOL_OK;
+    return sol_h5_append(w, first + 1, d->scales, sol_stored_scale_bytes(d), err);
 }
 
 double sol_packed_model_bits(const sol_packed_model *p)
@@ -478,18 +487,6 @@ static bool is_packed_in(const sol_packed_model *m, int i, const sol_h5_file *f)
     param_path(path, p->name, "");
     const sol_h5_node *n = sol_h5_find(f, path);
     return n && sol_h5_node_attr(n, "block_layout");
-}
-
-/* Where data and scales of a dense matrix lie: of fp32 or fp16 it is a dataset, of any other type a
- * group of both. */
-static void dense_shapes(const sol_stored *d, part_shape *data, part_shape *scales)
-{
-    *data = (part_shape){"", d->type == SOL_F16 ? SOL_H5_F16 : SOL_H5_F32, {d->rows, d->cols}};
-    if (!is_plain(d->type))
-        *data = (part_shape){
-            "/data", SOL_H5_U8, {d->rows, (int64_t)sol_dtype_row_bytes(d->type, d->cols)}};
-    *scales =
-        (part_shape){"/scales", SOL_H5_F16, {d->rows, sol_dtype_row_scales(d->type, d->cols)}};
 }
 
 static sol_status describe_dense(const sol_h5_file *f, const sol_param *p, sol_stored *d,
