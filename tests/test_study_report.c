@@ -8,6 +8,7 @@
 
 #include "study/plot.h"
 #include "study/seeds.h"
+#include "../train/metrics.h"
 
 enum { LAYERS = 3, RECORDS = 5 };
 
@@ -398,10 +399,36 @@ START_TEST(labels)
 }
 END_TEST
 
+static sol_status read_calibration(const char *text, size_t n, int64_t *blocks, sol_err *err)
+{
+    sol_study_run run = {0};
+    ck_ok(sol_file_write(path, text, n, err));
+    sol_status st = sol_calibration_read(path, &run.calibration, err);
+    *blocks = run.calibration.n;
+    sol_study_run_free(&run);
+    return st;
+}
+
+/* Zeros, as a crash leaves them in a file, end no calibration early. */
+START_TEST(a_damaged_calibration)
+{
+    static const char good[] = "{\"windows\": 8}\n{\"block\": 0}\n{\"block\": 1}\n{\"blo",
+                      bad[] = "{\"block\": 0}\n\0\0\n{\"block\": 1}\n";
+    int64_t n;
+    ck_ok(read_calibration(good, sizeof good - 1, &n, err));
+    ck_assert_int_eq(n, 2);
+    ck_fails(read_calibration(bad, sizeof bad - 1, &n, err), SOL_ERR_FORMAT,
+             "study.h5:2: is no line of a calibration");
+    ck_fails(read_calibration("[1]\n", 4, &n, err), SOL_ERR_FORMAT,
+             ":1: is no line of a calibration");
+}
+END_TEST
+
 SOL_TEST_MAIN("study report", tcase_add_checked_fixture(tc, setup, teardown);
               tcase_add_test(tc, means_and_comparable_records);
               tcase_add_test(tc, layers_that_are_alike); tcase_add_test(tc, page_stands_alone);
               tcase_add_test(tc, seeds_are_joined); tcase_add_test(tc, what_is_no_other_seed);
               tcase_add_test(tc, losses_make_one_more_figure); tcase_add_test(tc, one_record);
               tcase_add_test(tc, where_a_run_diverged); tcase_add_test(tc, without_gnuplot);
-              tcase_add_test(tc, a_script_that_fails); tcase_add_test(tc, labels))
+              tcase_add_test(tc, a_script_that_fails); tcase_add_test(tc, labels);
+              tcase_add_test(tc, a_damaged_calibration))

@@ -24,9 +24,11 @@ static bool take_digest(uint64_t *digest, const json_t *line, const char *key)
     return was && *digest != was;
 }
 
-typedef struct capacities {
+/* A curve that grows: the capacities of its arrays. */
+typedef struct curve {
+    sol_study_curve *c;
     size_t step, loss, lambda, lr, eval_step, eval_loss, packed_loss;
-} capacities;
+} curve;
 
 static sol_status add(double **array, size_t *capacity, int64_t n, double x, sol_err *err)
 {
@@ -35,9 +37,13 @@ static sol_status add(double **array, size_t *capacity, int64_t n, double x, sol
     return SOL_OK;
 }
 
-static sol_status add_line(sol_study_curve *c, capacities *k, const json_t *line, sol_err *err)
+/* line_fn: one more step. */
+static sol_status add_step(void *to, const json_t *line, sol_err *err)
 {
+    curve *k = to;
+    sol_study_curve *c = k->c;
     double step = number(line, "step");
+    if (isnan(step)) return sol_fail(err, SOL_ERR_FORMAT, "no step");
     take_digest(&c->data_digest, line, "data_digest");
     if (take_digest(&c->eval_digest, line, "eval_digest")) c->first_eval = c->n_evals;
     SOL_TRY(add(&c->step, &k->step, c->n, step, err));
@@ -53,41 +59,44 @@ static sol_status add_line(sol_study_curve *c, capacities *k, const json_t *line
     return SOL_OK;
 }
 
-static sol_status read_line(sol_study_curve *c, capacities *k, const char *path,
-                            int64_t number_of_line, const char *text, size_t n, sol_err *err)
+typedef sol_status (*line_fn)(void *to, const json_t *line, sol_err *err);
+
+static sol_status read_line(const char *text, size_t n, line_fn take, void *to, sol_err *err)
 {
-    json_error_t where;
-    json_t *line = json_loadb(text, n, 0, &where);
-    sol_status st;
-    if (!line || isnan(number(line, "step")))
-        st = sol_fail(err, SOL_ERR_FORMAT, "%s:%lld: is no line of metrics: %s", path,
-                      (long long)number_of_line, line ? "no step" : where.text);
-    else
-        st = add_line(c, k, line, err);
+    json_error_t why;
+    json_t *line = json_loadb(text, n, 0, &why);
+    sol_status st = json_is_object(line)
+                        ? take(to, line, err)
+                        : sol_fail(err, SOL_ERR_FORMAT, "%s", line ? "no JSON object" : why.text);
     json_decref(line);
     return st;
 }
 
-static sol_status read_lines(sol_study_curve *c, const char *path, const char *text, size_t size,
+/* what: the kind of its lines, for errors. */
+static sol_status read_lines(const char *path, const char *what, line_fn take, void *to,
                              sol_err *err)
 {
-    capacities k = {0};
+    char *text;
+    size_t size;
+    SOL_TRY(sol_file_read(path, &text, &size, err));
+    sol_status st = SOL_OK;
     const char *at = text, *end;
     for (int64_t i = 1; (end = memchr(at, '\n', size - (size_t)(at - text))); i++) {
-        SOL_TRY(read_line(c, &k, path, i, at, (size_t)(end - at), err));
+        st = read_line(at, (size_t)(end - at), take, to, err);
         at = end + 1;
+        if (st == SOL_OK) continue;
+        sol_err_prefix(err, st, "%s:%lld: is no line of %s", path, (long long)i, what);
+        break;
     }
-    return SOL_OK;
+    sol_free(text);
+    return st;
 }
 
 sol_status sol_metrics_read(const char *path, sol_study_curve *c, sol_err *err)
 {
-    char *text;
-    size_t size;
+    curve k = {.c = c};
     *c = (sol_study_curve){0};
-    SOL_TRY(sol_file_read(path, &text, &size, err));
-    sol_status st = read_lines(c, path, text, size, err);
-    sol_free(text);
+    sol_status st = read_lines(path, "metrics", add_step, &k, err);
     if (st != SOL_OK) sol_metrics_free(c);
     return st;
 }
@@ -104,33 +113,27 @@ void sol_metrics_free(sol_study_curve *c)
     *c = (sol_study_curve){0};
 }
 
-static sol_status add_errors(sol_study_calibration *c, size_t capacity[SOL_CALIB_ERRORS],
-                             const json_t *line, sol_err *err)
+typedef struct calibration {
+    sol_study_calibration *c;
+    size_t capacity[SOL_CALIB_ERRORS];
+} calibration;
+
+/* line_fn: one more block; the first line says of what the blocks are. */
+static sol_status add_block(void *to, const json_t *line, sol_err *err)
 {
     static const char *const names[SOL_CALIB_ERRORS] = {"error_before", "error_solved",
                                                         "error_after", "error_held_out"};
+    calibration *k = to;
     if (!json_is_integer(json_object_get(line, "block"))) return SOL_OK;
-    for (int k = 0; k < SOL_CALIB_ERRORS; k++)
-        SOL_TRY(add(&c->error[k], &capacity[k], c->n, number(line, names[k]), err));
-    c->n++;
+    for (int i = 0; i < SOL_CALIB_ERRORS; i++)
+        SOL_TRY(add(&k->c->error[i], &k->capacity[i], k->c->n, number(line, names[i]), err));
+    k->c->n++;
     return SOL_OK;
 }
 
 sol_status sol_calibration_read(const char *path, sol_study_calibration *c, sol_err *err)
 {
-    size_t size, capacity[SOL_CALIB_ERRORS] = {0};
-    char *text;
+    calibration k = {.c = c};
     *c = (sol_study_calibration){0};
-    SOL_TRY(sol_file_read(path, &text, &size, err));
-    sol_status st = SOL_OK;
-    for (const char *at = text, *end; (end = strchr(at, '\n')); at = end + 1) {
-        json_t *line = json_loadb(at, (size_t)(end - at), 0, NULL);
-        st = json_is_object(line)
-                 ? add_errors(c, capacity, line, err)
-                 : sol_fail(err, SOL_ERR_FORMAT, "%s: holds a line that is no JSON object", path);
-        json_decref(line);
-        if (st != SOL_OK) break;
-    }
-    sol_free(text);
-    return st;
+    return read_lines(path, "a calibration", add_block, &k, err);
 }
