@@ -399,11 +399,11 @@ START_TEST(labels)
 }
 END_TEST
 
-static sol_status read_calibration(const char *text, size_t n, int64_t *blocks, sol_err *err)
+static sol_status read_calibration(const char *text, size_t n, int64_t *blocks, sol_err *why)
 {
     sol_study_run run = {0};
     ck_ok(sol_file_write(path, text, n, err));
-    sol_status st = sol_calibration_read(path, &run.calibration, err);
+    sol_status st = sol_calibration_read(path, &run.calibration, why);
     *blocks = run.calibration.n;
     sol_study_run_free(&run);
     return st;
