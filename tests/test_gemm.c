@@ -227,6 +227,89 @@ START_TEST(bf16_sums_do_not_depend_on_their_place)
 }
 END_TEST
 
+/* Operands that are packed once give the sums of sol_gemm_bf16, whole and in part: rows from one
+ * panel on, columns from another, a run of k that begins between steps' ends. */
+START_TEST(packed_operands_give_the_same_sums)
+{
+    enum { M = 50, N = 37, K = 100, ROW = 16, COL = 32, FROM = 64 };
+    static float a[M * K], b[K * N], want[M * N], got[M * N];
+    sol_cpu_features set[SOL_TEST_SETS];
+    int n_sets = sol_test_sets(set);
+    fill(a, M * K, 1);
+    fill(b, K * N, 2);
+    for (int f = 0; f < n_sets; f++) {
+        sol_ctx *ctx;
+        void *scratch, *pa, *pb;
+        ck_ok(sol_ctx_create(&ctx, 1, set[f], NULL, err));
+        ck_ok(sol_alloc_array(&scratch, sol_gemm_bf16_scratch(N, K), 1, err));
+        ck_ok(sol_alloc_array(&pa, sol_bf16_packed_bytes(M, K), 1, err));
+        ck_ok(sol_alloc_array(&pb, sol_bf16_packed_bytes(N, K), 1, err));
+        ck_assert_uint_eq(sol_bf16_packed_bytes(M, K) % 64, 0);
+        sol_operand x = {a, K, false, false}, y = {b, N, false, false};
+        for (int beta = 0; beta < 2; beta++) {
+            sol_packed_operand left = sol_bf16_pack(ctx, &x, false, M, K, 1, pa),
+                               right = sol_bf16_pack(ctx, &y, true, N, K, 1, pb);
+            fill_before(want, M, N, N, (float)beta);
+            memcpy(got, want, sizeof got);
+            sol_gemm_bf16(ctx, M, N, K, 1, &x, &y, (float)beta, want, N, scratch);
+            sol_bf16_multiply(ctx, left, right, M, N, K, (float)beta, got, N);
+            ck_assert_mem_eq(got, want, sizeof got);
+            sol_operand low = {a + ROW * K + FROM, K, false, false},
+                        part = {b + FROM * N + COL, N, false, false};
+            sol_gemm_bf16(ctx, M - ROW, N - COL, K - FROM, 1, &low, &part, (float)beta, want, N,
+                          scratch);
+            sol_bf16_multiply(ctx, sol_packed_part(left, ROW, FROM),
+                              sol_packed_part(right, COL, FROM), M - ROW, N - COL, K - FROM,
+                              (float)beta, got, N);
+            ck_assert_mem_eq(got, want, sizeof got);
+            left = sol_bf16_pack(ctx, &x, false, M, K, 0.75f, pa);
+            sol_gemm_bf16(ctx, M, N, K, 0.75f, &x, &y, (float)beta, want, N, scratch);
+            sol_bf16_multiply(ctx, left, right, M, N, K, (float)beta, got, N);
+            ck_assert_mem_eq(got, want, sizeof got);
+        }
+        sol_free(scratch);
+        sol_free(pa);
+        sol_free(pb);
+        sol_ctx_free(&ctx);
+    }
+}
+END_TEST
+
+/* X V = B for upper triangular V, of which nothing below the diagonal is read. */
+START_TEST(triangular_systems)
+{
+    static const int64_t dims[][2] = {{1, 1}, {1, 7}, {5, 1}, {33, 20}, {64, 129}};
+    for (size_t i = 0; i < sizeof dims / sizeof *dims; i++) {
+        int64_t m = dims[i][0], n = dims[i][1], ldv = n + PAD, ldx = n + 2 * PAD;
+        float *x, *v, *b;
+        ck_ok(sol_alloc_array((void **)&x, (size_t)(m * ldx), sizeof *x, err));
+        ck_ok(sol_alloc_array((void **)&b, (size_t)(m * ldx), sizeof *b, err));
+        ck_ok(sol_alloc_array((void **)&v, (size_t)(n * ldv), sizeof *v, err));
+        fill(x, (size_t)(m * ldx), 1);
+        fill(v, (size_t)(n * ldv), 2);
+        memcpy(b, x, (size_t)(m * ldx) * sizeof *b);
+        for (int64_t r = 0; r < n; r++)
+            for (int64_t c = 0; c < ldv; c++) {
+                float *at = &v[r * ldv + c];
+                *at = c < r || c >= n ? NAN : c == r ? 2 + fabsf(*at) : *at / (float)n;
+            }
+        for (int64_t r = 0; r < m; r++)
+            for (int64_t c = 0; c < n; c++) {
+                double sum = 0;
+                for (int64_t k = 0; k <= c; k++) sum += (double)x[r * ldx + k] * v[k * ldv + c];
+                b[r * ldx + c] = (float)sum;
+            }
+        sol_solve_tile(m, n, v, ldv, b, ldx);
+        for (int64_t k = 0; k < m * ldx; k++) ck_assert_float_eq_tol(b[k], x[k], 1e-5f);
+        sol_free(x);
+        sol_free(b);
+        sol_free(v);
+    }
+}
+END_TEST
+
 SOL_TEST_MAIN("gemm", tcase_add_test(tc, products_of_all_forms);
               tcase_add_test(tc, bf16_products_of_all_forms);
-              tcase_add_test(tc, bf16_sums_do_not_depend_on_their_place))
+              tcase_add_test(tc, bf16_sums_do_not_depend_on_their_place);
+              tcase_add_test(tc, packed_operands_give_the_same_sums);
+              tcase_add_test(tc, triangular_systems))
