@@ -4,7 +4,9 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "text/blank.h"
 #include "text/tokenizer_impl.h"
+#include "text/utf8.h"
 
 static const char vocab_test[] = "\n__ggml_vocab_test__\n";
 
@@ -382,7 +384,7 @@ END_TEST
  * the rest. Parts of a long word must find out where the tokens before them end. */
 START_TEST(a_word_of_huge_tokens)
 {
-    enum { N = 600000, DOUBLINGS = 16 };
+    enum { N = 200000, DOUBLINGS = 16 };
     sol_tokenizer *t;
     sol_encoder *e;
     sol_ids want = {0};
@@ -399,7 +401,7 @@ START_TEST(a_word_of_huge_tokens)
     }
     ck_ok(sol_tok_finish(t, "doubling", err));
     ck_ok(sol_encoder_create(&e, t, err));
-    for (size_t n = N; n > 1; n = n * 2 / 3) {
+    for (size_t n = N; n > 1; n /= 3) {
         ck_ok(sol_grow_array((void **)&want.id, &want.capacity, 64, sizeof *want.id, err));
         want.n = 0;
         for (size_t rest = n, k = DOUBLINGS; rest > 0; k--)
@@ -427,6 +429,74 @@ START_TEST(ignore_merges_takes_whole_words)
     ck_assert(sol_tokenizer_hash(t) != sol_tokenizer_hash(u));
     sol_tokenizer_free(&t);
     sol_tokenizer_free(&u);
+}
+END_TEST
+
+/* Bytes of the character that s[n] begins with, by table 3-7 of the Unicode standard; 0: none. */
+static size_t character(const uint8_t *s, size_t n)
+{
+    size_t len = s[0] < 0x80 ? 1 : s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : 4;
+    uint8_t low = s[0] == 0xE0   ? 0xA0
+                  : s[0] == 0xF0 ? 0x90
+                                 : 0x80,
+            high = s[0] == 0xED   ? 0x9F
+                   : s[0] == 0xF4 ? 0x8F
+                                  : 0xBF;
+    if (s[0] > 0xF4 || len > n) return 0;
+    for (size_t i = 1; i < len; i++)
+        if (s[i] < (i == 1 ? low : 0x80) || s[i] > (i == 1 ? high : 0xBF)) return 0;
+    return len;
+}
+
+START_TEST(utf8_by_its_definition)
+{
+    static const uint8_t edges[] = {0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0, 0xFF};
+    enum { EDGES = sizeof edges };
+    for (int first = 0; first < 256; first++)
+        for (int k = 0; k < EDGES * EDGES * EDGES; k++) {
+            uint8_t s[4] = {(uint8_t)first, edges[k % EDGES], edges[k / EDGES % EDGES],
+                            edges[k / (EDGES * EDGES)]};
+            for (size_t n = 1; n <= 4; n++) {
+                size_t valid = 0, want = character(s, n);
+                while (valid < n && character(s + valid, n - valid))
+                    valid += character(s + valid, n - valid);
+                if (sol_utf8_char((char *)s, n) != want ||
+                    sol_utf8_valid_prefix((char *)s, n) != valid)
+                    ck_abort_msg("%02x %02x %02x %02x, %zu bytes", s[0], s[1], s[2], s[3], n);
+            }
+        }
+    for (uint32_t c = 0; c < 0x110000; c++) {
+        char s[4];
+        if (c >= 0xD800 && c < 0xE000) continue;
+        size_t n = sol_utf8_put(c, s);
+        if (n != character((uint8_t *)s, n) || sol_utf8_get(s, n) != c) ck_abort_msg("%x", c);
+    }
+}
+END_TEST
+
+/* White_Space of Unicode; Python's has four control characters more. */
+START_TEST(white_space)
+{
+    for (uint32_t c = 0; c < 0x110000; c++) {
+        char s[5] = "";
+        if (c >= 0xD800 && c < 0xE000) continue;
+        bool space = (c >= 9 && c <= 13) || c == ' ' || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+                     (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+                     c == 0x205F || c == 0x3000;
+        size_t n = sol_utf8_put(c, s), blank = space || (c >= 0x1C && c <= 0x1F) ? n : 0;
+        if (sol_is_space(c) != space || sol_blank_first(s, n) != blank ||
+            sol_blank_last(s, n) != blank)
+            ck_abort_msg("U+%04X", c);
+    }
+    const char *text = " \xE3\x80\x80\x1C"
+                       "a b\xC2\x85\n";
+    size_t n = strlen(text);
+    sol_blank_strip(&text, &n);
+    ck_assert(n == 3 && memcmp(text, "a b", 3) == 0);
+    text = " \n";
+    n = 2;
+    sol_blank_strip(&text, &n);
+    ck_assert_uint_eq(n, 0);
 }
 END_TEST
 
@@ -644,6 +714,7 @@ SOL_TEST_MAIN("tokenizer", tcase_add_test(tc, llama3_vectors);
               tcase_add_test(tc, a_stream_has_the_same_ids);
               tcase_add_test(tc, a_word_of_huge_tokens);
               tcase_add_test(tc, ignore_merges_takes_whole_words);
+              tcase_add_test(tc, utf8_by_its_definition); tcase_add_test(tc, white_space);
               tcase_add_test(tc, special_tokens); tcase_add_test(tc, an_encoder_remembers_nothing);
               tcase_add_test(tc, cuts_change_nothing);
               tcase_add_test(tc, words_are_cut_where_ids_stay);
