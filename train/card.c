@@ -7,30 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "as_json.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "foreign/tensors.h"
-#include "h5/h5.h"
 #include "program.h"
-
-static void add_text(void *user, const char *text, size_t n)
-{
-    sol_text_add_bytes(user, NULL, text, n);
-}
-
-/* JSON is UTF-8, the name of a file any bytes: what is no character becomes U+FFFD. */
-static json_t *base_name(const char *path)
-{
-    size_t n;
-    const char *name = sol_path_last(path, &n);
-    sol_utf8_joiner joiner = {0};
-    sol_text text = {0};
-    sol_utf8_join(&joiner, name, n, add_text, &text);
-    sol_utf8_finish(&joiner, add_text, &text);
-    json_t *value = json_stringn(text.data ? text.data : "", text.n);
-    sol_free(text.data);
-    return value;
-}
 
 /* ---- tensors of the exported file ---- */
 
@@ -52,20 +33,6 @@ static void add_tensor(void *list, const sol_tensor_info *t)
 
 /* ---- where it comes from ---- */
 
-static json_t *attr_json(const sol_h5_attr *a)
-{
-    double real;
-    int64_t whole;
-    if (a->type == SOL_H5_STRING) return json_string(a->value);
-    if (a->type == SOL_H5_F64) {
-        memcpy(&real, a->value, sizeof real);
-        return real - real == 0 ? json_real(real) : json_null();
-    }
-    if (a->type != SOL_H5_I64 && a->type != SOL_H5_U64) return NULL;
-    memcpy(&whole, a->value, sizeof whole);
-    return json_integer(whole);
-}
-
 /* The attributes of a group; only: those of these names, NULL: all. */
 static void add_group(json_t *card, const sol_h5_node *n, const char *name, const char *const *only)
 {
@@ -75,7 +42,7 @@ static void add_group(json_t *card, const sol_h5_node *n, const char *name, cons
         bool wanted = !only;
         if (only)
             for (int k = 0; only[k]; k++) wanted |= strcmp(only[k], n->attr[i].name) == 0;
-        json_t *value = wanted ? attr_json(&n->attr[i]) : NULL;
+        json_t *value = wanted ? sol_json_attr(&n->attr[i]) : NULL;
         if (value) json_object_set_new(o, n->attr[i].name, value);
     }
     if (json_object_size(o)) json_object_set(card, name, o);
@@ -90,11 +57,11 @@ static json_t *training_data(const sol_config *c)
     const sol_sources *files = c->data.train;
     bool self = c->data.source == SOL_DATA_SELF;
     if (!files) return json_string(sampled);
-    if (!self && files->n == 1) return base_name(files->row[0].path);
+    if (!self && files->n == 1) return sol_json_base_name(files->row[0].path);
     json_t *weights = json_object();
     if (self) json_object_set_new(weights, sampled, json_real(c->data.self_weight));
     for (int i = 0; i < files->n; i++) {
-        json_t *name = base_name(files->row[i].path);
+        json_t *name = sol_json_base_name(files->row[i].path);
         const char *key = json_string_value(name);
         double others = json_number_value(json_object_get(weights, key));
         json_object_set_new(weights, key, json_real(others + files->row[i].weight));
@@ -107,7 +74,8 @@ static json_t *teacher_of(const sol_config *c)
 {
     bool self = sol_config_teaches_itself(c);
     return json_pack("{s:o, s:s, s:f, s:I, s:s}", "model",
-                     self ? json_string("self: the base model") : base_name(c->distill.teacher),
+                     self ? json_string("self: the base model")
+                          : sol_json_base_name(c->distill.teacher),
                      "divergence", sol_config_word(c, "distill.loss"), "temperature",
                      c->distill.temperature, "top_k", (json_int_t)c->distill.top_k, "weights",
                      c->distill.cache[0] ? "cached" : sol_config_word(c, "distill.teacher_dtype"));
@@ -133,11 +101,11 @@ static json_t *objective_of(const sol_config *c)
 static json_t *calibration_of(const sol_config *c)
 {
     sol_calib_opts o = sol_config_calib(c);
-    return json_pack("{s:o, s:I, s:I, s:I, s:f, s:s}", "data",
-                     c->calibrate.data[0] ? base_name(c->calibrate.data) : training_data(c),
-                     "windows", (json_int_t)o.windows, "seq", (json_int_t)o.seq, "steps_per_block",
-                     (json_int_t)o.steps, "damping", o.damping, "latent",
-                     sol_config_word(c, "calibrate.latent"));
+    return json_pack(
+        "{s:o, s:I, s:I, s:I, s:f, s:s}", "data",
+        c->calibrate.data[0] ? sol_json_base_name(c->calibrate.data) : training_data(c), "windows",
+        (json_int_t)o.windows, "seq", (json_int_t)o.seq, "steps_per_block", (json_int_t)o.steps,
+        "damping", o.damping, "latent", sol_config_word(c, "calibrate.latent"));
 }
 
 static json_t *recipe_of(const sol_config *c)
@@ -190,10 +158,10 @@ static sol_status add_job(json_t *card, const char *yaml, bool trained, sol_err 
     if (st == SOL_ERR_NOMEM) return sol_fail(err, st, "%s", why.text);
     if (st != SOL_OK) return SOL_OK;
     if (!json_object_get(card, "base_model"))
-        json_object_set_new(card, "base_model", base_name(c->model.init));
+        json_object_set_new(card, "base_model", sol_json_base_name(c->model.init));
     json_object_set_new(card, "data",
                         json_pack("{s:o, s:o, s:s}", "train", training_data(c), "eval",
-                                  base_name(c->data.eval), "loss_on",
+                                  sol_json_base_name(c->data.eval), "loss_on",
                                   sol_config_word(c, "data.loss_on")));
     if (trained) json_object_set_new(card, "recipe", recipe_of(c));
     if (trained) json_object_set_new(card, "objective", objective_of(c));
@@ -211,7 +179,7 @@ static sol_status add_job(json_t *card, const char *yaml, bool trained, sol_err 
 static double number_of(const sol_h5_node *n, const char *name)
 {
     const sol_h5_attr *a = n ? sol_h5_node_attr(n, name) : NULL;
-    json_t *value = a ? attr_json(a) : NULL;
+    json_t *value = a ? sol_json_attr(a) : NULL;
     double x = json_is_number(value) ? json_number_value(value) : NAN;
     json_decref(value);
     return x;
@@ -296,7 +264,7 @@ static sol_status add_source(json_t *card, const sol_card *c, sol_err *err)
     const char *name = text_of(origin, "name"), *yaml = text_of(&f.tree.node[0], "config");
     const char *format = text_of(&f.tree.node[0], "format");
     add_group(card, origin, "origin", NULL);
-    if (name) json_object_set_new(card, "base_model", json_string(name));
+    if (name) json_object_set_new(card, "base_model", sol_json_bytes(name, strlen(name)));
     add_group(card, sol_h5_find(&f, "/model"), "model", NULL);
     add_quantizer(card, c, &f);
     add_group(card, state ? state : &f.tree.node[0], "training", losses);
@@ -349,11 +317,11 @@ static sol_status make_card(const sol_card *c, json_t *card, sol_err *err)
     char weights[SOL_PATH_MAX + 32];
     json_object_set_new(card, "solera", json_string(SOL_VERSION));
     json_object_set_new(card, "commit", json_string(sol_build_commit));
-    json_object_set_new(card, "file", base_name(c->out));
+    json_object_set_new(card, "file", sol_json_base_name(c->out));
     json_object_set_new(
         card, "format",
         json_string(sol_enum_name(SOL_ENUM_TABLE(SOL_CARD_FORMATS), (int)c->format)));
-    json_object_set_new(card, "source", base_name(c->source));
+    json_object_set_new(card, "source", sol_json_base_name(c->source));
     json_object_set_new(card, "digests", json_object());
     sol_status st = sol_file_tensors(c->out, add_tensor, tensors, err);
     json_array_foreach(tensors, i, one) bytes += json_integer_value(json_object_get(one, "bytes"));

@@ -2,10 +2,9 @@
 #include "program.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <string.h>
 
-#include "h5/h5.h"
+#include "as_json.h"
 
 struct args {
     bool json, verify, all;
@@ -27,46 +26,11 @@ static const sol_opt options[] = {
     {0},
 };
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t n = strlen(name), k = strlen(end);
-    return n >= k && strcmp(name + n - k, end) == 0;
-}
-
-static json_t *integer_json(const sol_h5_attr *a)
-{
-    uint64_t u = 0;
-    memcpy(&u, a->value, a->size);
-    char text[32]; /* a digest is a text, since a JSON reader may lose bits of it as a number */
-    if (a->type == SOL_H5_I64 || (!ends_with(a->name, "hash") && !ends_with(a->name, "digest")))
-        return json_integer((json_int_t)u);
-    snprintf(text, sizeof text, "%016" PRIx64, u);
-    return json_string(text);
-}
-
-static json_t *attr_json(const sol_h5_attr *a)
-{
-    double real;
-    switch (a->type) {
-    case SOL_H5_STRING: return json_string(a->value);
-    case SOL_H5_F64:
-        memcpy(&real, a->value, sizeof real);
-        return real - real == 0 ? json_real(real) : json_null(); /* infinity: none yet */
-    case SOL_H5_U8:
-    case SOL_H5_U16:
-    case SOL_H5_U32:
-    case SOL_H5_U64:
-    case SOL_H5_I64: return integer_json(a);
-    case SOL_H5_I8: return json_integer(*(const int8_t *)a->value);
-    default: return json_string(sol_h5_type_name(a->type));
-    }
-}
-
 static json_t *attrs_json(const sol_h5_node *n)
 {
     json_t *o = json_object();
     for (size_t i = 0; i < n->n_attrs; i++)
-        json_object_set_new(o, n->attr[i].name, attr_json(&n->attr[i]));
+        json_object_set_new(o, n->attr[i].name, sol_json_attr(&n->attr[i]));
     return o;
 }
 
@@ -121,7 +85,7 @@ static json_t *describe(const sol_h5_file *f, sol_file_kind kind)
     static const char *const groups[] = {"model", "origin", "quant",    "evaluation",
                                          "optim", "state",  "tokenizer"};
     json_t *o = json_object(), *sets = json_array();
-    json_object_set_new(o, "file", json_string(f->path));
+    json_object_set_new(o, "file", sol_json_bytes(f->path, strlen(f->path)));
     json_object_set_new(o, "kind", json_string(kind_names[kind]));
     json_object_set_new(o, "bytes", json_integer((json_int_t)f->map.size));
     json_object_set_new(o, "sealed", json_boolean(f->sealed));

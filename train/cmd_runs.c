@@ -4,11 +4,11 @@
 
 #include <dirent.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "as_json.h"
 #include "base/file.h"
 #include "metrics.h"
 #include "run_model.h"
@@ -56,11 +56,11 @@ static json_t *number_json(double x)
 
 static json_t *row_json(const char *dir, const sol_config *c, const row *r)
 {
-    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:s, s:I}", "run", dir, "step",
-                     (json_int_t)r->step, "steps", (json_int_t)c->train.steps, "loss",
-                     number_json(r->loss), "eval_loss", number_json(r->eval_loss), "packed_loss",
-                     number_json(r->packed_loss), "best_loss", number_json(r->best_loss),
-                     "best_step",
+    return json_pack("{s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:s, s:I}", "run",
+                     sol_json_bytes(dir, strlen(dir)), "step", (json_int_t)r->step, "steps",
+                     (json_int_t)c->train.steps, "loss", number_json(r->loss), "eval_loss",
+                     number_json(r->eval_loss), "packed_loss", number_json(r->packed_loss),
+                     "best_loss", number_json(r->best_loss), "best_step",
                      isnan(r->best_step) ? json_null() : json_integer((json_int_t)r->best_step),
                      "method", c->quant.method, "seed", (json_int_t)c->run.seed);
 }
@@ -81,14 +81,6 @@ static void print_row(const char *dir, const sol_config *c, const row *r)
            loss_text(r->best_loss, best), at, c->quant.method, c->run.seed, dir);
 }
 
-/* Fails where a name is not UTF-8, which JSON asks for. */
-static sol_status add_row(json_t *rows, const char *dir, const sol_config *c, const row *r,
-                          sol_err *err)
-{
-    if (json_array_append_new(rows, row_json(dir, c, r)) == 0) return SOL_OK;
-    return sol_fail(err, SOL_ERR_FORMAT, "%s: this name is not UTF-8, which JSON asks for", dir);
-}
-
 /* rows NULL: to be printed. */
 static sol_status show_run(const char *dir, json_t *rows, sol_err *err)
 {
@@ -102,7 +94,7 @@ static sol_status show_run(const char *dir, json_t *rows, sol_err *err)
     if (st == SOL_OK) {
         row r = row_of(&curve);
         if (rows)
-            st = add_row(rows, dir, c, &r, err);
+            json_array_append_new(rows, row_json(dir, c, &r));
         else
             print_row(dir, c, &r);
     }

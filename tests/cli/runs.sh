@@ -100,12 +100,13 @@ expect 0 "warning: $dir/next/config.yaml" "$SOLERA" runs "$dir"
 grep -q short-wsd "$dir/out" || fail "one bad run hides the others"
 expect 2 "$dir/none: neither is a run nor holds one" "$SOLERA" runs "$dir/none"
 expect 2 "$dir/nowhere" "$SOLERA" runs "$dir/nowhere"
-# JSON cannot hold every name of a directory; which run is missing there, is said.
+# JSON is UTF-8, the name of a directory any bytes.
 bytes=$(printf '%s/name-\377' "$dir")
 cp -R "$dir/moved" "$bytes"
-expect 2 "$bytes: this name is not UTF-8" "$SOLERA" runs "$bytes" --json
-expect 0 "warning: $bytes: this name is not UTF-8" "$SOLERA" runs "$dir" --json
-expect 0 "" "$SOLERA" runs "$bytes"
+expect 0 "" "$SOLERA" runs "$dir" --json
+grep -q "$(printf '/name-\357\277\275", "step": 24')" "$dir/out" || fail "one run is missing: $(cat "$dir/out")"
+expect 0 "" "$SOLERA" inspect "$bytes/ckpt/step-000024.h5"
+grep -q "$(printf '/name-\357\277\275/ckpt')" "$dir/out" || fail "$(head -n 1 "$dir/out")"
 rm -r "$bytes"
 
 # Losses on other data do not compare: with a harder data.eval of the same name the best checkpoint
