@@ -2,13 +2,13 @@
  * made by scripts/make_golden_families.py): the log-probability of every token, in training and in
  * inference; the gradient of every parameter; and the same model after a way out and in again, as a
  * Hugging Face folder and as GGUF. */
-#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
+#include "golden.h"
 #include "suite.h"
 
-enum { B = 2, T = 24, PROJECTIONS = 4 };
+enum { B = 2, T = 24 };
 
 #define ROOT "tests/golden/families/"
 
@@ -39,15 +39,7 @@ static void teardown(void)
 
 static const json_t *member(const char *key)
 {
-    const json_t *v = json_object_get(golden, key);
-    ck_assert_msg(v != NULL, "the golden file lacks '%s'", key);
-    return v;
-}
-
-static double item(const json_t *array, size_t i)
-{
-    ck_assert_uint_lt(i, json_array_size(array));
-    return json_number_value(json_array_get(array, i));
+    return golden_member(golden, key);
 }
 
 /* The model of `source` as a model file, read back. */
@@ -62,17 +54,15 @@ static void import(const char *source, sol_model_file *c)
 static void open_family(const char *name, sol_model_file *c)
 {
     char path[96];
-    json_error_t why;
     snprintf(path, sizeof path, ROOT "%s/golden.json", name);
-    golden = json_load_file(path, 0, &why);
-    ck_assert_msg(golden != NULL, "%s: %s", path, why.text);
+    golden = golden_load(path);
     snprintf(path, sizeof path, ROOT "%s", name);
     import(path, c);
 }
 
 static int32_t id_at(int row, int at)
 {
-    return (int32_t)item(json_array_get(member("ids"), (size_t)row), (size_t)at);
+    return (int32_t)golden_item(json_array_get(member("ids"), (size_t)row), (size_t)at);
 }
 
 /* Each token's log-probability given those before it, by the network that runs. */
@@ -92,7 +82,7 @@ static void check_logprobs(const sol_model *m, const char *what)
         }
         ck_ok(sol_net_logprobs(net, rows, T, targets, p, err));
         for (int t = 0; t + 1 < T; t++) {
-            double want = item(json_array_get(member("logprobs"), (size_t)r), (size_t)t);
+            double want = golden_item(json_array_get(member("logprobs"), (size_t)r), (size_t)t);
             ck_assert_msg(fabs(p[t] - want) < 1e-4, "%s: row %d, token %d: %g, want %g", what, r, t,
                           p[t], want);
         }
@@ -101,30 +91,17 @@ static void check_logprobs(const sol_model *m, const char *what)
     sol_net_free(&net);
 }
 
-/* Value i of the k-th vector of +-1; signs() of scripts/make_golden_torch.py. */
-static double sign(int64_t i, int k)
-{
-    uint32_t h = ((uint32_t)i * 4 + (uint32_t)k) * 2654435761u;
-    h ^= h >> 15;
-    h *= 2246822519u;
-    h ^= h >> 13;
-    return h & 1 ? -1 : 1;
-}
-
 static void check_gradient(const sol_param *p, const float *x, const char *what)
 {
     const json_t *digest = json_object_get(member("grads"), p->name);
-    double sum[1 + PROJECTIONS] = {0};
+    double sum[GOLDEN_DIGEST];
     ck_assert_msg(digest != NULL, "%s: no gradient of %s", what, p->name);
-    for (int64_t i = 0; i < sol_param_count(p); i++) {
-        sum[0] += (double)x[i] * (double)x[i];
-        for (int k = 0; k < PROJECTIONS; k++) sum[1 + k] += (double)x[i] * sign(i, k);
-    }
-    sum[0] = sqrt(sum[0]);
-    for (int k = 0; k <= PROJECTIONS; k++)
-        ck_assert_msg(fabs(sum[k] - item(digest, (size_t)k)) <= 1e-3 * item(digest, 0),
+    golden_digest(x, sol_param_count(p), sum);
+    for (int k = 0; k < GOLDEN_DIGEST; k++)
+        ck_assert_msg(fabs(sum[k] - golden_item(digest, (size_t)k)) <=
+                          1e-3 * golden_item(digest, 0),
                       "%s: %s: %g, want %g of norm %g", what, p->name, sum[k],
-                      item(digest, (size_t)k), item(digest, 0));
+                      golden_item(digest, (size_t)k), golden_item(digest, 0));
 }
 
 static void check_training(const sol_model *m, const char *what)

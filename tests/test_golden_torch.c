@@ -1,18 +1,14 @@
 /* What PyTorch computes with transformers' LLaMA and the published QAT layer
  * (tests/golden/torch.json, made by scripts/make_golden_torch.py), for the embedded model and a
  * random one: logits in every tier and in the training graph, losses and gradients of each
- * granularity and lambda, a step of AdamW, a training of 20 steps.
- *
- * Of a tensor the file holds the norm and the products with vectors of +-1. A product moves by
- * about the distance of two tensors, so that a few of them stand for a comparison of all elements.
- */
-#include <jansson.h>
+ * granularity and lambda, a step of AdamW, a training of 20 steps. */
 #include <math.h>
 #include <string.h>
 
+#include "golden.h"
 #include "suite.h"
 
-enum { B = 2, T = 64, STEPS = 20, PROJECTIONS = 4, SAMPLED = 16 };
+enum { B = 2, T = 64, STEPS = 20, SAMPLED = 16 };
 
 static json_t *golden;
 static sol_ctx *ctx;
@@ -21,32 +17,17 @@ static sol_model *m;
 static float *start; /* [n_elements], the model as it was */
 static int32_t inputs[STEPS][B * T], targets[STEPS][B * T];
 
-static const json_t *member(const json_t *j, const char *key)
-{
-    const json_t *v = json_object_get(j, key);
-    ck_assert_msg(v != NULL, "the golden file lacks '%s'", key);
-    return v;
-}
-
 static double number(const json_t *j, const char *key)
 {
-    return json_number_value(member(j, key));
-}
-
-static double item(const json_t *array, size_t i)
-{
-    ck_assert_uint_lt(i, json_array_size(array));
-    return json_number_value(json_array_get(array, i));
+    return json_number_value(golden_member(j, key));
 }
 
 static void setup(void)
 {
-    json_error_t why;
-    golden = json_load_file("tests/golden/torch.json", 0, &why);
-    ck_assert_msg(golden != NULL, "%s", why.text);
-    ck_assert_int_eq(json_integer_value(member(golden, "batch")), B);
-    ck_assert_int_eq(json_integer_value(member(golden, "seq")), T);
-    ck_assert_int_eq(json_integer_value(member(golden, "steps")), STEPS);
+    golden = golden_load("tests/golden/torch.json");
+    ck_assert_int_eq(json_integer_value(golden_member(golden, "batch")), B);
+    ck_assert_int_eq(json_integer_value(golden_member(golden, "seq")), T);
+    ck_assert_int_eq(json_integer_value(golden_member(golden, "steps")), STEPS);
     ck_ok(sol_ctx_create(&ctx, 2, SOL_TIER_BEST, NULL, err));
 }
 
@@ -82,13 +63,13 @@ static void check_weights(const char *expected)
 
 static void open_model(const char *name)
 {
-    want = member(member(golden, "models"), name);
+    want = golden_member(golden_member(golden, "models"), name);
     if (strcmp(name, "tiny") == 0) {
         sol_model_config c;
         ck_ok(sol_model_config_named(name, &c, err));
         ck_ok(sol_model_create(&m, &c, SOL_F32, err));
         sol_model_init_random(ctx, m, 7);
-        check_weights(json_string_value(member(want, "fnv1a")));
+        check_weights(json_string_value(golden_member(want, "fnv1a")));
     } else {
         sol_model_file ck;
         ck_ok(sol_model_file_read(&ck, "checkpoints/embedded.h5", SOL_F32, NULL, err));
@@ -96,12 +77,12 @@ static void open_model(const char *name)
         ck.model = NULL;
         sol_model_file_free(&ck);
     }
-    const json_t *ids = member(want, "ids");
+    const json_t *ids = golden_member(want, "ids");
     for (int s = 0; s < STEPS; s++)
         for (int i = 0; i < B * T; i++) {
             size_t at = (size_t)((s * B + i / T) * (T + 1) + i % T);
-            inputs[s][i] = (int32_t)item(ids, at);
-            targets[s][i] = (int32_t)item(ids, at + 1);
+            inputs[s][i] = (int32_t)golden_item(ids, at);
+            targets[s][i] = (int32_t)golden_item(ids, at + 1);
         }
     ck_ok(sol_alloc_array((void **)&start, (size_t)m->n_elements, sizeof *start, err));
     memcpy(start, m->data, (size_t)m->n_elements * sizeof *start);
@@ -113,37 +94,23 @@ static void close_model(void)
     sol_model_free(&m);
 }
 
-/* Value i of the k-th vector of +-1; signs() of the script. */
-static double sign(int64_t i, int k)
-{
-    uint32_t h = ((uint32_t)i * 4 + (uint32_t)k) * 2654435761u;
-    h ^= h >> 15;
-    h *= 2246822519u;
-    h ^= h >> 13;
-    return h & 1 ? -1 : 1;
-}
-
 /* x[n] has the norm and the products in `digest`, but for a distance of `relative` times the norm
  * and `apart`. */
 static void check_digest(const float *x, int64_t n, const json_t *digest, double relative,
                          double apart, const char *what, const char *name)
 {
-    double sum[1 + PROJECTIONS] = {0}, limit = relative * item(digest, 0) + apart;
-    for (int64_t i = 0; i < n; i++) {
-        sum[0] += (double)x[i] * (double)x[i];
-        for (int k = 0; k < PROJECTIONS; k++) sum[1 + k] += (double)x[i] * sign(i, k);
-    }
-    sum[0] = sqrt(sum[0]);
-    for (int k = 0; k <= PROJECTIONS;
+    double sum[GOLDEN_DIGEST], limit = relative * golden_item(digest, 0) + apart;
+    golden_digest(x, n, sum);
+    for (int k = 0; k < GOLDEN_DIGEST;
          k++) /* a product of a random difference may be some deviations larger than its norm */
-        ck_assert_msg(fabs(sum[k] - item(digest, (size_t)k)) <= (k == 0 ? 1 : 4) * limit,
+        ck_assert_msg(fabs(sum[k] - golden_item(digest, (size_t)k)) <= (k == 0 ? 1 : 4) * limit,
                       "%s: %s: %s %g, want %g, limit %g", what, name, k == 0 ? "norm" : "product",
-                      sum[k], item(digest, (size_t)k), limit);
+                      sum[k], golden_item(digest, (size_t)k), limit);
 }
 
 static void check_logits(const float *logits, const char *what)
 {
-    const json_t *rows = member(want, "logits");
+    const json_t *rows = golden_member(want, "logits");
     int64_t V = m->config.vocab_size;
     ck_assert_uint_eq(json_array_size(rows), T);
     for (int64_t t = 0; t < T; t++, logits += V) {
@@ -151,11 +118,12 @@ static void check_logits(const float *logits, const char *what)
         double square = 0, worst = 0;
         for (int64_t v = 0; v < V; v++) square += (double)logits[v] * (double)logits[v];
         for (int k = 0; k < SAMPLED; k++)
-            worst = fmax(worst,
-                         fabs((double)logits[(131 * t + 127 * k) % V] - item(row, (size_t)k + 1)));
+            worst = fmax(worst, fabs((double)logits[(131 * t + 127 * k) % V] -
+                                     golden_item(row, (size_t)k + 1)));
         ck_assert_msg(worst < 1e-4, "%s: row %d: a logit is off by %g", what, (int)t, worst);
-        ck_assert_msg(fabs(sqrt(square) / item(row, 0) - 1) < 1e-5, "%s: row %d: norm %g, want %g",
-                      what, (int)t, sqrt(square), item(row, 0));
+        ck_assert_msg(fabs(sqrt(square) / golden_item(row, 0) - 1) < 1e-5,
+                      "%s: row %d: norm %g, want %g", what, (int)t, sqrt(square),
+                      golden_item(row, 0));
     }
 }
 
@@ -211,12 +179,12 @@ END_TEST
 /* The published layer keeps the scale in fp32. */
 static sol_quant_spec spec_of(const json_t *j)
 {
-    const char *g = json_string_value(member(j, "granularity"));
+    const char *g = json_string_value(golden_member(j, "granularity"));
     return (sol_quant_spec){.method = strcmp(g, "none") == 0 ? NULL : sol_quantizer_find("sherry"),
                             .granularity = strcmp(g, "per_tensor") == 0  ? SOL_PER_TENSOR
                                            : strcmp(g, "per_group") == 0 ? SOL_PER_GROUP
                                                                          : SOL_PER_CHANNEL,
-                            .group_size = (int)json_integer_value(member(j, "group_size")),
+                            .group_size = (int)json_integer_value(golden_member(j, "group_size")),
                             .scale_dtype = SOL_F32};
 }
 
@@ -234,7 +202,7 @@ static double step_gradients(sol_graph *g, int batch, double lambda)
 static void check_forward(const char *name, bool checkpoints)
 {
     open_model(name);
-    const json_t *cases = member(want, "forward");
+    const json_t *cases = golden_member(want, "forward");
     ck_assert_uint_eq(json_array_size(cases), 10);
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const json_t *c = json_array_get(cases, i);
@@ -242,7 +210,7 @@ static void check_forward(const char *name, bool checkpoints)
         sol_graph *g;
         char what[96];
         snprintf(what, sizeof what, "%s %s lambda %g", name,
-                 json_string_value(member(c, "granularity")), number(c, "lambda"));
+                 json_string_value(golden_member(c, "granularity")), number(c, "lambda"));
         ck_ok(sol_graph_create(
             &g, ctx, m, spec.method ? &spec : NULL,
             &(sol_graph_opts){.batch = B, .seq = T, .activation_checkpoints = checkpoints}, err));
@@ -251,7 +219,7 @@ static void check_forward(const char *name, bool checkpoints)
                       loss, number(c, "loss"));
         for (int p = 0; p < m->n_params; p++)
             check_digest(sol_graph_grads(g) + m->params[p].offset, sol_param_count(&m->params[p]),
-                         member(member(c, "grads"), m->params[p].name), 1e-4, 0, what,
+                         golden_member(golden_member(c, "grads"), m->params[p].name), 1e-4, 0, what,
                          m->params[p].name);
         sol_graph_free(&g);
     }
@@ -278,9 +246,9 @@ static void check_changes(const json_t *changes, const char *what)
     ck_ok(sol_alloc_array((void **)&change, (size_t)m->n_elements, sizeof *change, err));
     for (int64_t i = 0; i < m->n_elements; i++) change[i] = now[i] - start[i];
     for (int p = 0; p < m->n_params; p++) {
-        const json_t *digest = member(changes, m->params[p].name);
+        const json_t *digest = golden_member(changes, m->params[p].name);
         check_digest(change + m->params[p].offset, sol_param_count(&m->params[p]), digest, 1e-3,
-                     2 * item(digest, PROJECTIONS + 1), what, m->params[p].name);
+                     2 * golden_item(digest, GOLDEN_DIGEST), what, m->params[p].name);
     }
     sol_free(change);
 }
@@ -298,8 +266,8 @@ static void check_training(const char *name)
     sol_graph *g;
     double spread = 0;
     open_model(name);
-    const json_t *train = member(want, "train"), *loss = member(train, "loss"),
-                 *norms = member(train, "grad_norm");
+    const json_t *train = golden_member(want, "train"), *loss = golden_member(train, "loss"),
+                 *norms = golden_member(train, "grad_norm");
     sol_quant_spec spec = spec_of(train);
     ck_ok(sol_adamw_create(&optim, m, &c, err));
     ck_ok(sol_graph_create(&g, ctx, m, &spec, &(sol_graph_opts){.batch = B, .seq = T}, err));
@@ -307,19 +275,20 @@ static void check_training(const char *name)
         bool last = s == STEPS; /* the loss at lambda 0 of what came out */
         float lambda = last ? 0 : sol_residual_lambda(&published, s, STEPS);
         double got = step_gradients(g, last ? 0 : s, (double)lambda);
-        spread = fmax(spread, item(member(train, "spread"), (size_t)s));
-        ck_assert_msg(fabs(got - item(loss, (size_t)s)) <= 2e-5 + 4 * spread,
+        spread = fmax(spread, golden_item(golden_member(train, "spread"), (size_t)s));
+        ck_assert_msg(fabs(got - golden_item(loss, (size_t)s)) <= 2e-5 + 4 * spread,
                       "%s: step %d: loss %.6f, want %.6f, spread %g", name, s, got,
-                      item(loss, (size_t)s), spread);
+                      golden_item(loss, (size_t)s), spread);
         if (last) break;
-        ck_assert_double_eq_tol((double)lambda, item(member(train, "lambda"), (size_t)s), 1e-6);
+        ck_assert_double_eq_tol((double)lambda,
+                                golden_item(golden_member(train, "lambda"), (size_t)s), 1e-6);
         double norm = sol_global_norm(ctx, sol_graph_grads(g), m->n_elements);
-        ck_assert_double_eq_tol(norm / item(norms, (size_t)s), 1, 1e-4 + 10 * spread);
+        ck_assert_double_eq_tol(norm / golden_item(norms, (size_t)s), 1, 1e-4 + 10 * spread);
         sol_adamw_update(ctx, optim, m, sol_graph_grads(g), sol_clip_scale(norm, 1),
                          (float)number(train, "lr"));
-        if (s == 0) check_changes(member(train, "first_change"), "after a step");
+        if (s == 0) check_changes(golden_member(train, "first_change"), "after a step");
     }
-    check_changes(member(train, "whole_change"), "after the training");
+    check_changes(golden_member(train, "whole_change"), "after the training");
     sol_graph_free(&g);
     sol_adamw_free(&optim);
     close_model();
