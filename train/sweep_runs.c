@@ -280,6 +280,24 @@ static sol_status spawn(sol_sweep_run *run, const char *const *argv, const char 
     return st;
 }
 
+/* The process reads the files of the job anew: runs of two jobs would not compare. */
+static sol_status check_unchanged(const sol_sweep_runs *r, const sol_sweep_run *run, sol_err *err)
+{
+    sol_config *now = NULL;
+    char *text = NULL;
+    bool other = false;
+    sol_status st = sol_sweep_job(r->sweep, run->point, run->seed, &now, err);
+    if (st == SOL_OK && run->chose) now->train.compute = run->job->train.compute;
+    if (st == SOL_OK) st = sol_config_diff(run->job, now, SOL_CONFIG_ENDED, &text, &other, err);
+    if (st == SOL_OK && other)
+        st = sol_fail(err, SOL_ERR_CONFIG,
+                      "%s: has changed since the sweep began, in these keys: %s", r->sweep->base,
+                      text);
+    sol_free(text);
+    sol_config_free(&now);
+    return st;
+}
+
 static sol_status start(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *err)
 {
     const sol_sweep_point *p = &r->sweep->point[run->point];
@@ -287,6 +305,7 @@ static sol_status start(const sol_sweep_runs *r, sol_sweep_run *run, sol_err *er
     const char **argv;
     int n = 0;
     run->pid = -1;
+    SOL_TRY(check_unchanged(r, run, err));
     SOL_TRY(sol_path_join(path, r->sweep->dir, p->name, err));
     SOL_TRY(sol_dir_create(path, err));
     SOL_TRY(sol_alloc_array((void **)&argv, 20 + 2 * (size_t)p->n_set, sizeof *argv, err));

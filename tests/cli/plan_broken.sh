@@ -68,7 +68,6 @@ set_of "$j" "key 'data.train': $dir/short.txt: the data holds" data.train="$dir/
 # Before the text of data.source self is sampled, for hours it may be.
 set_of "$i" "key 'data.train': $dir/none.txt" model.init="$full" data.source=self data.train="$dir/none.txt"
 set_of "$i" "key 'data.train': $dir/short.txt: the data holds" model.init="$full" data.source=self data.train="$dir/short.txt"
-set_of "$i" "key 'data.self_length': documents of 100000 tokens" model.init="$full" data.source=self data.self_length=100000
 set_of "$j" "key 'data.train': $dir/empty.txt" data.train="$dir/empty.txt"
 set_of "$j" "key 'data.train': $dir/broken.jsonl:2" data.train="$dir/broken.jsonl"
 set_of "$j" "key 'data.train': $dir/latin.txt" data.train="$dir/latin.txt"
@@ -87,7 +86,7 @@ set_of "$i" "key 'distill.teacher': $dir/packed.h5" model.init="$full" distill.t
 set_of "$i" "key 'distill.top_k': 600 is more than the vocabulary" model.init="$full" distill.teacher=self distill.top_k=600
 set_of "$i" "key 'distill.cache': $dir/none.h5" model.init="$full" distill.teacher=self distill.cache="$dir/none.h5"
 set_of "$i" "a cache holds no hidden states" model.init="$full" distill.teacher=self distill.cache="$dir/none.h5" distill.hidden_weight=1
-set_of "$i" "documents of 100000 tokens: the model has 2" model.init="$full" model.init="$full" data.source=self data.self_length=100000 data.train=
+set_of "$i" "key 'data.self_length': documents of 100000 tokens: the model has 2" model.init="$full" data.source=self data.self_length=100000 data.train=
 set_of "$j" "/file" run.dir="$dir/file/run"
 set_of "$j" "holds no run, but metrics.jsonl" run.dir="$dir/foreign"
 if [ "$(id -u)" -ne 0 ]; then

@@ -32,6 +32,17 @@ refuse "is set by the sweep" 's/study.rows: 16/run.seed: 4/'
 expect 2 "--set run.dir=x: is set by the sweep" "$SOLERA" sweep "$dir/sweep.yaml" --set run.dir=x
 [ ! -e "$dir/swept" ] || fail "a refused sweep left something"
 
+# A job that is edited meanwhile would make runs that do not compare: none of them begins.
+cp "$dir/job.yaml" "$dir/job.was"
+start metrics.jsonl:10 sweep "$dir/sweep.yaml"
+sed 's/seq: 16/seq: 8/' "$dir/job.was" >"$dir/job.yaml"
+go_on
+ended 2
+grep -q "job.yaml: has changed since the sweep began, in these keys: train.seq: [0-9]* -> 8" "$dir/said" || fail "$(cat "$dir/said")"
+[ ! -e "$dir/swept/naive_0.001/seed-2" ] || fail "a run of another job began"
+mv "$dir/job.was" "$dir/job.yaml"
+rm -r "$dir/swept"
+
 # Killed: its run dies with it; the same command goes on, two at a time, and what was done is not done again.
 start metrics.jsonl:10 sweep "$dir/sweep.yaml"
 go_on
