@@ -231,10 +231,11 @@ END_TEST
 START_TEST(what_is_no_other_seed)
 {
     static const struct {
-        uint64_t data, eval;
+        uint64_t model, teacher, data, eval;
         int64_t seed;
         int n;
-    } second[] = {{5, 6, 2, 1}, {0, 0, 2, 1}, {7, 6, 2, 2}, {5, 7, 2, 2}, {5, 6, 1, 2}};
+    } second[] = {{3, 4, 5, 6, 2, 1}, {0, 0, 0, 0, 2, 1}, {7, 4, 5, 6, 2, 2}, {3, 7, 5, 6, 2, 2},
+                  {3, 4, 7, 6, 2, 2}, {3, 4, 5, 7, 2, 2}, {3, 4, 5, 6, 1, 2}};
     for (size_t k = 0; k < sizeof second / sizeof *second; k++) {
         sol_study_run runs[2], joined[2] = {0};
         int place[2], n;
@@ -243,6 +244,8 @@ START_TEST(what_is_no_other_seed)
             ck_ok(sol_study_run_read(&runs[i], path, i ? "b" : "a", err));
             runs[i].recipe = (sol_study_recipe){.known = true, .job = 5};
             runs[i].recipe.seed = i ? second[k].seed : 1;
+            runs[i].curve.model_digest = i ? second[k].model : 3;
+            runs[i].curve.teacher_digest = i ? second[k].teacher : 4;
             runs[i].curve.data_digest = i ? second[k].data : 5;
             runs[i].curve.eval_digest = i ? second[k].eval : 6;
         }

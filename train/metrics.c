@@ -44,6 +44,8 @@ static sol_status add_step(void *to, const json_t *line, sol_err *err)
     sol_study_curve *c = k->c;
     double step = number(line, "step");
     if (isnan(step)) return sol_fail(err, SOL_ERR_FORMAT, "no step");
+    take_digest(&c->model_digest, line, "model_digest");
+    take_digest(&c->teacher_digest, line, "teacher_digest");
     take_digest(&c->data_digest, line, "data_digest");
     if (take_digest(&c->eval_digest, line, "eval_digest")) c->first_eval = c->n_evals;
     SOL_TRY(add(&c->step, &k->step, c->n, step, err));

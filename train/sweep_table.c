@@ -57,8 +57,10 @@ static sol_status read_run(const sol_sweep_table *t, int i, double *value, sol_e
         value[SOL_SWEEP_EVAL_LOSS] = c.eval_loss[c.n_evals - 1];
         value[SOL_SWEEP_PACKED_LOSS] = c.packed_loss[c.n_evals - 1];
     }
-    t->data[i] = c.data_digest;
-    t->eval[i] = c.eval_digest;
+    t->file[SOL_SWEEP_MODEL][i] = c.model_digest;
+    t->file[SOL_SWEEP_TEACHER][i] = c.teacher_digest;
+    t->file[SOL_SWEEP_DATA][i] = c.data_digest;
+    t->file[SOL_SWEEP_EVAL][i] = c.eval_digest;
     sol_metrics_free(&c);
     return t->runs->sweep->n_measures > 0 ? read_study(t, run, value, err) : SOL_OK;
 }
@@ -170,11 +172,20 @@ static bool same_sources(const sol_sources *a, const sol_sources *b)
     return true;
 }
 
+static bool same_model(const sol_config *a, const sol_config *b)
+{
+    return strcmp(a->model.init, b->model.init) == 0;
+}
+
+static bool same_teacher(const sol_config *a, const sol_config *b)
+{
+    return same_model(a, b) && strcmp(a->distill.teacher, b->distill.teacher) == 0;
+}
+
 /* Do the jobs name the same text, cut into tokens in the same way? */
 static bool same_text(const sol_config *a, const sol_config *b)
 {
-    return strcmp(a->model.init, b->model.init) == 0 &&
-           strcmp(a->model.tokenizer, b->model.tokenizer) == 0 &&
+    return same_model(a, b) && strcmp(a->model.tokenizer, b->model.tokenizer) == 0 &&
            a->data.special == b->data.special && a->data.loss_on == b->data.loss_on;
 }
 
@@ -193,7 +204,7 @@ static bool same_evaluation(const sol_config *a, const sol_config *b)
 
 /* The first run whose file was another one than that of an earlier run with its name: it was
  * replaced meanwhile. */
-static void note_other_data(sol_sweep_table *t, const uint64_t *digest, const char *key,
+static void note_other_file(sol_sweep_table *t, const uint64_t *digest, const char *key,
                             bool (*same)(const sol_config *, const sol_config *))
 {
     const sol_sweep_runs *r = t->runs;
@@ -227,8 +238,15 @@ static void note_left_out(sol_sweep_table *t, int k)
 
 static sol_status take_notes(sol_sweep_table *t, sol_err *err)
 {
-    note_other_data(t, t->data, "data.train", same_training);
-    note_other_data(t, t->eval, "data.eval", same_evaluation);
+    static const struct {
+        const char *key;
+        bool (*same)(const sol_config *, const sol_config *);
+    } files[SOL_SWEEP_FILES] = {[SOL_SWEEP_MODEL] = {"model.init", same_model},
+                                [SOL_SWEEP_TEACHER] = {"distill.teacher", same_teacher},
+                                [SOL_SWEEP_DATA] = {"data.train", same_training},
+                                [SOL_SWEEP_EVAL] = {"data.eval", same_evaluation}};
+    for (int i = 0; i < SOL_SWEEP_FILES; i++)
+        note_other_file(t, t->file[i], files[i].key, files[i].same);
     for (int k = 0; k < SOL_SWEEP_DIFFERENCE; k++) note_left_out(t, k);
     return t->notes.status == SOL_OK ? SOL_OK
                                      : sol_fail(err, t->notes.status, "table: out of memory");
@@ -365,8 +383,8 @@ sol_status sol_sweep_table_make(sol_sweep_table *t, const sol_sweep_runs *r, sol
     *t = (sol_sweep_table){.runs = r, .n_values = SOL_SWEEP_MEASURES + s->n_measures};
     size_t values = (size_t)t->n_values;
     SOL_TRY(sol_alloc_array((void **)&t->value, (size_t)r->n * values, sizeof *t->value, err));
-    SOL_TRY(sol_alloc_array((void **)&t->data, (size_t)r->n, sizeof *t->data, err));
-    SOL_TRY(sol_alloc_array((void **)&t->eval, (size_t)r->n, sizeof *t->eval, err));
+    for (int i = 0; i < SOL_SWEEP_FILES; i++)
+        SOL_TRY(sol_alloc_array((void **)&t->file[i], (size_t)r->n, sizeof **t->file, err));
     SOL_TRY(sol_alloc_array((void **)&t->summary, (size_t)s->n_points * values, sizeof *t->summary,
                             err));
     SOL_TRY(sol_alloc_array((void **)&t->shown, values, sizeof *t->shown, err));
@@ -379,8 +397,7 @@ sol_status sol_sweep_table_make(sol_sweep_table *t, const sol_sweep_runs *r, sol
 void sol_sweep_table_free(sol_sweep_table *t)
 {
     sol_free(t->value);
-    sol_free(t->data);
-    sol_free(t->eval);
+    for (int i = 0; i < SOL_SWEEP_FILES; i++) sol_free(t->file[i]);
     sol_free(t->notes.data);
     sol_free(t->summary);
     sol_free(t->shown);

@@ -14,6 +14,9 @@ enum {
     SOL_SWEEP_MEASURES
 };
 
+/* What runs whose jobs name the same files must have read alike. */
+enum { SOL_SWEEP_MODEL, SOL_SWEEP_TEACHER, SOL_SWEEP_DATA, SOL_SWEEP_EVAL, SOL_SWEEP_FILES };
+
 typedef struct sol_sweep_mean {
     double mean, deviation; /* NaN: of nothing, of one */
     int n;
@@ -22,11 +25,11 @@ typedef struct sol_sweep_mean {
 typedef struct sol_sweep_table {
     const sol_sweep_runs *runs; /* borrowed */
     int n_values;
-    double *value;           /* [runs, n_values]; NaN where there is none; owned, as below */
-    uint64_t *data, *eval;   /* [runs] digests of what was learned and measured on; 0: unknown */
-    sol_sweep_mean *summary; /* [points, n_values] */
-    bool *shown;             /* [n_values] */
-    sol_text notes;          /* lines: what the means do not tell; may be empty */
+    double *value; /* [runs, n_values]; NaN where there is none; owned, as below */
+    uint64_t *file[SOL_SWEEP_FILES]; /* [runs] digests; 0: unknown, or none */
+    sol_sweep_mean *summary;         /* [points, n_values] */
+    bool *shown;                     /* [n_values] */
+    sol_text notes;                  /* lines: what the means do not tell; may be empty */
 } sol_sweep_table;
 
 /* Reads the runs that are done. The caller frees *t, also after a failure. */

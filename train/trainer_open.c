@@ -186,6 +186,8 @@ static sol_status start_state(sol_trainer *t, opening *o, sol_err *err)
     t->tokenizer = file.tokenizer;
     t->best_eval_loss = INFINITY;
     SOL_TRY(st);
+    if (!sol_config_random_shape(t->config))
+        SOL_TRY(sol_store_model_digest(t->config->model.init, &t->model_digest, err));
     SOL_TRY(sol_job_add_norms(t->config, t->model, &o->norms, err));
     SOL_TRY(sol_job_check_quant(t->config, t->model, &t->quant, err));
     SOL_TRY(sol_model_add_learned(t->model, &t->quant, err));

@@ -9,22 +9,30 @@
 
 /* ---- metrics.jsonl ---- */
 
+static size_t add_digest(char *line, size_t n, const char *of, uint64_t digest)
+{
+    return n + (size_t)snprintf(line + n, SOL_STEP_LINE - n, ", \"%s_digest\": \"%016" PRIx64 "\"",
+                                of, digest);
+}
+
 /* What computes the steps from this record on, at the end of the line (in place of its closing
  * brace). */
 static size_t add_origin(const sol_trainer *t, char *line, size_t n)
 {
     char features[SOL_CPU_TEXT];
     n -= 2;
-    return n +
-           (size_t)snprintf(
-               line + n, SOL_STEP_LINE - n,
-               ", \"version\": \"%s\", \"commit\": \"%s\", \"tier\": \"%s\", \"features\": \"%s\", "
-               "\"threads\": %d, "
-               "\"config_digest\": \"%016" PRIx64 "\", \"data_digest\": \"%016" PRIx64 "\", "
-               "\"eval_digest\": \"%016" PRIx64 "\"}\n",
-               SOL_VERSION, sol_build_commit, sol_tier_name(t->ctx->kernels.features),
-               sol_cpu_text(t->ctx->kernels.features, features), sol_pool_threads(t->ctx->pool),
-               t->config_digest, t->train.digest, t->eval_digest);
+    n += (size_t)snprintf(
+        line + n, SOL_STEP_LINE - n,
+        ", \"version\": \"%s\", \"commit\": \"%s\", \"tier\": \"%s\", \"features\": \"%s\", "
+        "\"threads\": %d",
+        SOL_VERSION, sol_build_commit, sol_tier_name(t->ctx->kernels.features),
+        sol_cpu_text(t->ctx->kernels.features, features), sol_pool_threads(t->ctx->pool));
+    n = add_digest(line, n, "config", t->config_digest);
+    if (t->model_digest) n = add_digest(line, n, "model", t->model_digest);
+    if (t->teacher.digest) n = add_digest(line, n, "teacher", t->teacher.digest);
+    n = add_digest(line, n, "data", t->train.digest);
+    n = add_digest(line, n, "eval", t->eval_digest);
+    return n + (size_t)snprintf(line + n, SOL_STEP_LINE - n, "}\n");
 }
 
 /* The line with the text at its end, which is of any length. */

@@ -37,8 +37,9 @@ typedef struct sol_study_curve {
     double *step, *loss, *lambda, *lr;           /* [n] */
     double *eval_step, *eval_loss, *packed_loss; /* [n_evals]; both losses may hold NaN */
     double *eval_low, *eval_high;                /* [n_evals] of joined seeds; NULL: of one run */
-    uint64_t data_digest, eval_digest;           /* of the files that were read; 0: unknown */
-} sol_study_curve;                               /* arrays owned by the run */
+    /* Of the files that were read; 0: unknown. */
+    uint64_t model_digest, teacher_digest, data_digest, eval_digest;
+} sol_study_curve; /* arrays owned by the run */
 
 /* From calibrate.jsonl: the relative output error of each block (calib/calib.h) rounded, solved,
  * trained, and on windows it has not seen. */

@@ -19,10 +19,12 @@ static bool may_be_same(uint64_t a, uint64_t b)
     return a == 0 || b == 0 || a == b;
 }
 
-/* Runs that saw other data under one name are no seeds of one job. */
+/* Runs that saw another model or other data under one name are no seeds of one job. */
 static bool same_job(const sol_study_run *a, const sol_study_run *b)
 {
     return a->recipe.known && b->recipe.known && a->recipe.job == b->recipe.job &&
+           may_be_same(a->curve.model_digest, b->curve.model_digest) &&
+           may_be_same(a->curve.teacher_digest, b->curve.teacher_digest) &&
            may_be_same(a->curve.data_digest, b->curve.data_digest) &&
            may_be_same(a->curve.eval_digest, b->curve.eval_digest) &&
            a->n_records == b->n_records &&

@@ -21,6 +21,8 @@ qat() {
 qat 2>"$dir/err" || fail "$(cat "$dir/err")"
 grep -q "teacher $base in bf16, loss cakld, gamma 0" "$dir/err" || fail "no word about the teacher: $(cat "$dir/err")"
 [ "$(grep -c '"distill_loss": [0-9]' "$dir/qat/metrics.jsonl")" -eq 6 ] || fail "distill_loss is missing"
+same='"model_digest": "\([0-9a-f]\{16\}\)", "teacher_digest": "\1"'
+[ "$(grep -c "$same" "$dir/qat/metrics.jsonl")" -eq 1 ] || fail "the model is not its own teacher: $(head -n 1 "$dir/qat/metrics.jsonl")"
 "$SOLERA" plan "$dir/qat.yaml" --set run.dir="$dir/planned" --gflops 50 --json >"$dir/plan"
 grep -q '"teacher": [1-9]' "$dir/plan" || fail "the plan does not count the teacher: $(cat "$dir/plan")"
 

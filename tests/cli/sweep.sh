@@ -92,6 +92,14 @@ for part in "Not comparable: the file of data.train was another one for naive_0.
     grep -qF "$part" "$dir/swept/table.md" && grep -qF "$part" "$dir/swept/index.html" || fail "no '$part': $(cat "$dir/swept/table.md")"
 done
 mv "$dir/kept" "$one"
+for k in 1 2; do
+    cp "$dir/swept/full_0.002/seed-$k/metrics.jsonl" "$dir/kept.$k"
+    sed -i "s/\"data_digest\"/\"model_digest\": \"000000000000000$k\", &/" "$dir/swept/full_0.002/seed-$k/metrics.jsonl"
+done
+expect 0 "" "$SOLERA" sweep "$dir/sweep.yaml" --table
+grep -qF "Not comparable: the file of model.init was another one for full_0.002 seed 2 than for full_0.002 seed 1." "$dir/swept/table.md" ||
+    fail "$(cat "$dir/swept/table.md")"
+for k in 1 2; do mv "$dir/kept.$k" "$dir/swept/full_0.002/seed-$k/metrics.jsonl"; done
 
 head -c 3000 "$dir/data.h5" >"$dir/cut.h5"
 sed "s|{residual.schedule: none}|{data.eval: $dir/cut.h5}|; s/lr: .*}/lr: [0.001]}/" "$dir/sweep.yaml" >"$dir/half.yaml"
