@@ -6,6 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 : "${PREFIX:?}"
 case $PREFIX in /*) ;; *) echo "install: PREFIX=$PREFIX is no absolute path" >&2; exit 2 ;; esac
+PREFIX=${PREFIX%/}
 root=${DESTDIR:-}
 share=$PREFIX/share
 data=$share/solera

@@ -74,7 +74,7 @@ fi
 
 # What was not ours stays.
 echo mine >"$prefix/bin/mine"
-make -s VARIANT="$variant" PREFIX="$prefix" uninstall
+make -s VARIANT="$variant" PREFIX="$prefix/" uninstall
 left=$(find "$prefix" ! -type d)
 [ "$left" = "$prefix/bin/mine" ] || fail "after uninstall there is $left"
 left=$(cd "$prefix" && find . -mindepth 1 -type d | sort | tr '\n' ' ')
