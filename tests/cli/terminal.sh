@@ -22,7 +22,7 @@ awk 'BEGIN { RS = "\r" } /\033\[K/ { sub(/^\n/, ""); sub(/\033\[K.*/, ""); lines
 phases() { # words that the line begins with, command...
     what=$1
     shift
-    script -qec "stty cols 40; env TERM=xterm '$SOLERA' $*" /dev/null </dev/null >"$dir/screen" || fail "$*: $(cat "$dir/screen")"
+    script -qec "stty cols 40; env TERM=xterm $(printf "'%s' " "$SOLERA" "$@")" /dev/null </dev/null >"$dir/screen" || fail "$*: $(cat "$dir/screen")"
     awk -v what="$what" 'BEGIN { RS = "\r" } /\033\[K/ { sub(/^\n/, ""); sub(/\033\[K.*/, ""); if (length($0) > 39) { print "too long: " $0; bad = 1 }
          if (index($0, what) == 1) { n++; if (!/ left$/) { print "no time left: " $0; bad = 1 } } } END { exit bad || n < 1 }' \
         "$dir/screen" || fail "'$what' at 40 columns: $(cat -v "$dir/screen")"
