@@ -117,7 +117,7 @@ class Solera:
                 break
             at = re.search(re.escape(lines) + r":(\d+): (.*)", r.stderr)
             if not at or r.returncode != 2:
-                return {}, {k: f"exit code {r.returncode}: {r.stderr.strip()}" for k in left}
+                sys.exit(f"{' '.join(r.args)}: exit code {r.returncode}: {r.stderr.strip()}")
             key = list(left)[int(at.group(1)) - 1]
             refusals[key] = at.group(2)
             del left[key]
@@ -175,6 +175,8 @@ def main():
     with tempfile.TemporaryDirectory() as d:
         solera = Solera(o.solera, d)
         files = sorted(glob.glob(o.folder + "/*.jinja"))
+        if not files:
+            a.error(f"{o.folder}: holds no .jinja files")
         sys.exit(sum([compare(o, solera, f) for f in files]) > 0)
 
 

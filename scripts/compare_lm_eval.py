@@ -9,7 +9,7 @@
 
 Prints both scores of every task and the samples whose answer (acc or acc_norm) is another one, with how
 far the best score leads in each program. Not a test: third-party programs, run by hand. Exit code 1
-when an answer differs.
+when an answer differs, or a task has no items.
 """
 import argparse
 import gzip
@@ -129,7 +129,7 @@ def main():
                 print("".join(line + "\n" for line in more) + f"{n:14} up to item {items[-1]}: {total[n]}", flush=True)
     for n, t in total.items():
         print(f"{n:14} {t}")
-    sys.exit(any(t.different for t in total.values()))
+    sys.exit(any(t.different or not t.items for t in total.values()))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@
         --set train.tensorboard=true --set study.every=10 --set train.sample_every=10
     build/tb/bin/python scripts/compare_tensorboard.py runs/tb
 
-Every scalar of every step must be that of metrics.jsonl to the precision of a float; histograms must
-count the weights of their layer; the texts must be the samples. Exit code 1 where something is not.
+Every scalar of every step must be that of metrics.jsonl to the precision of a float; the histograms
+of a layer must count as many weights at every step; the texts must be the samples. Exit code 1 where
+something is not, or nothing is there.
 """
 import json
 import struct
@@ -25,6 +26,8 @@ def as_float(x):
 
 def main(run):
     lines = [json.loads(line) for line in open(f"{run}/metrics.jsonl")]
+    if not lines:
+        sys.exit(f"{run}/metrics.jsonl: is empty")
     events = EventAccumulator(run, size_guidance={"scalars": 0, "histograms": 0, "tensors": 0})
     events.Reload()
     tags = events.Tags()

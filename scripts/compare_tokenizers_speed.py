@@ -73,6 +73,8 @@ def main():
             if doc and size < args.mb * 1e6:
                 docs.append(doc)
                 size += len(doc.encode())
+    if not docs:
+        p.error("no document in " + ", ".join(args.text))
     with tempfile.TemporaryDirectory() as d:
         docs_path, text_path, out_path = (os.path.join(d, n) for n in ("docs.json", "text.txt", "out.h5"))
         json.dump(docs, open(docs_path, "w"))

@@ -23,7 +23,7 @@ ARMS = {"naive": "naive", "paper": "paper", "blend-0.4": "blend to 0.4",
         "naive--teacher": "naive, teacher", "calibrated--teacher": "calibrated, teacher",
         "full": "full precision"}
 MEASURES = ["near_alpha", "valley_mass", "kurtosis", "zero_flips", "sign_flips", "er_dw", "er_dx"]
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 % points for n samples
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306}  # 97.5 % points, by samples
 
 
 def numbers(record):
