@@ -8,11 +8,11 @@ grep -rnE '^[[:space:]]*#[[:space:]]*include' src/*/ train | awk '
 BEGIN {
     while ((getline header < "src/solera.h") > 0)
         if (header ~ /^#include "/) { split(header, quoted, "\""); public[quoted[2]] = 1 }
-    split("base:0 dist:1 kernels:1 text:1 h5:2 quant:2 tensor:2 autograd:3 model:4 optim:5 store:6 calib:7 foreign:7 infer:7 study:7 config:8 eval:8", l, " ")
+    split("base:0 dist:1 kernels:1 text:1 chat:2 h5:2 quant:2 tensor:2 autograd:3 model:4 optim:5 store:6 calib:7 foreign:7 infer:7 study:7 config:8 eval:8", l, " ")
     for (i in l) { split(l[i], kv, ":"); layer[kv[1]] = kv[2] }
     owner["cblas.h"] = "kernels"; owner["lapacke.h"] = "study"; owner["hdf5.h"] = "h5"; owner["yaml.h"] = "config"
     owner["immintrin.h"] = "kernels"; owner["arm_neon.h"] = "kernels"; owner["pcre2.h"] = "text"; owner["utf8proc.h"] = "text"
-    owner["pthread.h"] = "base"; owner["zlib.h"] = "base"; owner["jansson.h"] = "base text store foreign eval train"
+    owner["pthread.h"] = "base"; owner["zlib.h"] = "base"; owner["jansson.h"] = "base text chat store foreign eval train"
     owner["mpi.h"] = "dist"; owner["oneapi/dnnl/dnnl.h"] = "kernels"
 }
 {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes tests/golden/chat.jsonl: conversations as transformers renders them, with the ranges of answers. The templates are written
-here, in the words of src/text/chat.h; {% generation %} marks what the assistant says. From the top of the repository:
+here, in the words of src/chat/chat.h; {% generation %} marks what the assistant says. From the top of the repository:
 
     python3 -m venv /tmp/golden && /tmp/golden/bin/pip install transformers==5.24.0 jinja2
     /tmp/golden/bin/python scripts/make_golden_chat.py

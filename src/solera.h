@@ -98,9 +98,9 @@
 #include "optim/lanes.h"
 #include "optim/optim.h"
 
-/* text: tokenizers, chat formats, token data and batches. */
+/* chat: conversations as text. text: tokenizers, documents, token batches. */
+#include "chat/chat.h"
 #include "text/batcher.h"
-#include "text/chat.h"
 #include "text/docs.h"
 #include "text/filekind.h"
 #include "text/jsontext.h"

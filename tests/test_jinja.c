@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "text/jinja.h"
+#include "chat/jinja.h"
 
 static sol_status render(const char *jinja, json_t *given, sol_text *out, sol_err *why)
 {

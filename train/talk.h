@@ -4,7 +4,7 @@
 #define SOLERA_TRAIN_TALK_H
 
 #include "program.h"
-#include "text/chat.h"
+#include "chat/chat.h"
 
 /* How tokens are drawn. A verb's args struct has them as `talk`, its option table
  * SOL_TALK_OPTIONS(struct args). */

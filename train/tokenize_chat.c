@@ -1,4 +1,4 @@
-/* Conversations into a dataset, a line at a time: read, rendered (text/chat.h), encoded, written
+/* Conversations into a dataset, a line at a time: read, rendered (chat/chat.h), encoded, written
  * with the ranges of answers. */
 #include "tokenize_chat.h"
 

@@ -2,7 +2,7 @@
 #ifndef SOLERA_TRAIN_TOKENIZE_CHAT_H
 #define SOLERA_TRAIN_TOKENIZE_CHAT_H
 
-#include "text/chat.h"
+#include "chat/chat.h"
 #include "tokenize.h"
 
 /* Each line becomes a document: what opts->docs.files hold is rendered in this format, its special

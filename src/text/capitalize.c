@@ -2,11 +2,18 @@
  * characters follow from utf8proc's full case folding. */
 #include "text/capitalize.h"
 
-#include <stdbool.h>
 #include <utf8proc.h>
 
 #include "text/normalize.h"
 #include "text/utf8.h"
+
+bool sol_has_case(uint32_t c)
+{
+    utf8proc_category_t kind = utf8proc_category((utf8proc_int32_t)c);
+    return kind == UTF8PROC_CATEGORY_LU || kind == UTF8PROC_CATEGORY_LL ||
+           kind == UTF8PROC_CATEGORY_LT || (uint32_t)utf8proc_toupper((utf8proc_int32_t)c) != c ||
+           (uint32_t)utf8proc_tolower((utf8proc_int32_t)c) != c;
+}
 
 static sol_status add_rune(sol_text *to, uint32_t c, sol_err *err)
 {

@@ -88,7 +88,7 @@ sol_status sol_tokenizer_set_bos_eos(sol_tokenizer *t, int32_t bos, int32_t eos,
 
 /* The chat template in Jinja that was published with it, which files keep beside the vocabulary:
  * neither serialized nor in the hash. Set before the tokenizer is shared; the text is copied. NULL:
- * there is none. What it means: text/chat.h. */
+ * there is none. What it means: chat/chat.h. */
 sol_status sol_tokenizer_set_chat_template(sol_tokenizer *t, const char *jinja, size_t n,
                                            sol_err *err);
 const char *sol_tokenizer_chat_template(const sol_tokenizer *t);

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "text/jinja.h"
+#include "chat/jinja.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

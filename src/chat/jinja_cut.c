@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "chat/jinja_impl.h"
 #include "text/blank.h"
-#include "text/jinja_impl.h"
 
 enum { MAX_OPEN = 32 };
 

@@ -1,10 +1,10 @@
 /* Jinja: runs the pieces of a template. */
-#include "text/jinja.h"
+#include "chat/jinja.h"
 
 #include <string.h>
 
 #include "base/mem.h"
-#include "text/jinja_impl.h"
+#include "chat/jinja_impl.h"
 
 enum { MAX_WORK = 1000000, MAX_MACROS = 20 };
 

@@ -1,11 +1,11 @@
 /* Conversations through chat templates, and where in the text the answers are. `solera tokenize`,
  * `generate --chat` and `chat` make their texts here. */
-#include "text/chat.h"
+#include "chat/chat.h"
 
 #include <string.h>
 
 #include "base/mem.h"
-#include "text/jinja.h"
+#include "chat/jinja.h"
 #include "text/utf8.h"
 
 /* ---- the formats that are built in ---- */

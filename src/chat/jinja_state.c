@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "text/jinja_impl.h"
+#include "chat/jinja_impl.h"
 
 json_t *sol_jinja_fail(sol_jinja_state *j, sol_status st, const char *fmt, ...)
 {

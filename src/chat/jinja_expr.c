@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "text/jinja_impl.h"
+#include "chat/jinja_impl.h"
 
 enum { MAX_DEPTH = 60 };
 

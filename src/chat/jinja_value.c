@@ -3,12 +3,11 @@
 #include <ctype.h>
 #include <string.h>
 #include <time.h>
-#include <utf8proc.h>
 
 #include "base/mem.h"
+#include "chat/jinja_impl.h"
 #include "text/blank.h"
 #include "text/capitalize.h"
-#include "text/jinja_impl.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
 
@@ -102,15 +101,6 @@ static json_t *replaced(sol_jinja_state *j, const json_t *v, const json_t *what,
     return out;
 }
 
-/* Is the character beyond ASCII the same in upper and lower case? */
-static bool has_no_case(const char *at, size_t n)
-{
-    utf8proc_int32_t c = n > 1 ? (utf8proc_int32_t)sol_utf8_get(at, n) : 0;
-    utf8proc_category_t kind = utf8proc_category(c);
-    return kind != UTF8PROC_CATEGORY_LU && kind != UTF8PROC_CATEGORY_LL &&
-           kind != UTF8PROC_CATEGORY_LT && utf8proc_toupper(c) == c && utf8proc_tolower(c) == c;
-}
-
 static json_t *capitalized(sol_jinja_state *j, const json_t *v)
 {
     sol_text t = {0};
@@ -137,7 +127,7 @@ static json_t *cased(sol_jinja_state *j, const char *name, const json_t *v)
         word = isalpha(c);
         if (c < 0x80)
             to[i] = (char)(large ? toupper(c) : tolower(c));
-        else if (!has_no_case(s.at + i, n))
+        else if (n > 1 && sol_has_case(sol_utf8_get(s.at + i, n)))
             sol_jinja_fail(j, SOL_ERR_UNSUPPORTED, "'%s' of letters beyond ASCII", name);
     }
     return out;

@@ -10,8 +10,8 @@
  * What templates of chats use is here: if, for, set, macro, the operators, slices, tests, the
  * filters and methods of jinja_value.c, namespace, range, dict, raise_exception, strftime_now. All
  * else is refused by name where it is reached, so that what is written is what Jinja writes. */
-#ifndef SOLERA_TEXT_JINJA_H
-#define SOLERA_TEXT_JINJA_H
+#ifndef SOLERA_CHAT_JINJA_H
+#define SOLERA_CHAT_JINJA_H
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -1,5 +1,5 @@
 /* Conversations as text, by the chat template that a model was published with, a program in Jinja
- * (text/jinja.h), so that the text is that of transformers; or by one of five that are built in:
+ * (chat/jinja.h), so that the text is that of transformers; or by one of five that are built in:
  *
  *   chatml    <|im_start|>role, a line end, the content, <|im_end|>, a line end
  *   llama3    <|start_header_id|>role<|end_header_id|>, an empty line, the content, <|eot_id|>
@@ -21,8 +21,8 @@
  * %}. In a template without them it is what stands behind the prompt that asks for it, up to the
  * end of the content, with the token that ends it. scripts/compare_chat_templates.py compares
  * published templates with transformers. */
-#ifndef SOLERA_TEXT_CHAT_H
-#define SOLERA_TEXT_CHAT_H
+#ifndef SOLERA_CHAT_CHAT_H
+#define SOLERA_CHAT_CHAT_H
 
 #include <stddef.h>
 

@@ -2,10 +2,10 @@
  * evaluates expressions, jinja_value.c has what can be done with values, jinja_state.c what all of
  * them need. A value is a tree of jansson, owned by who got it and never NULL: after a failure,
  * which `status` keeps, values are null and nothing is evaluated any more. */
-#ifndef SOLERA_TEXT_JINJA_IMPL_H
-#define SOLERA_TEXT_JINJA_IMPL_H
+#ifndef SOLERA_CHAT_JINJA_IMPL_H
+#define SOLERA_CHAT_JINJA_IMPL_H
 
-#include "text/jinja.h"
+#include "chat/jinja.h"
 
 #include <stdbool.h>
 
