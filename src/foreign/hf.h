@@ -20,6 +20,9 @@ sol_status sol_hf_config(const char *path, const json_t *root, sol_model_config 
  * *beyond: an id that the vocabulary lacks, which no text can hold: it is left out; -1: none. */
 sol_status sol_hf_token_ids(const char *path, const json_t *root, sol_model_config *c,
                             int64_t *beyond, sol_err *err);
+/* The tokens that the files beside tokenizer.json name, for sol_tokenizer_open_more; *json stays
+ * NULL where there are none, else the caller owns it. */
+sol_status sol_hf_tokens(const char *dir, char **json, sol_err *err);
 /* The EOS of a model as config.json has them: null, an id, or a list. */
 json_t *sol_hf_eos_json(const sol_model_config *c);
 /* The reverse; *root is owned by the caller. torch_dtype: "float32", "bfloat16", "float16". */

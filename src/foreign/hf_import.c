@@ -11,6 +11,7 @@
 #include "foreign/origin.h"
 #include "foreign/safetensors.h"
 #include "foreign/source.h"
+#include "text/utf8.h"
 
 enum { MAX_SHARDS = 512 };
 static const char head_name[] = "lm_head.weight";
@@ -355,12 +356,13 @@ static sol_status read_generation(sol_source *s, sol_err *err)
     return st;
 }
 
-/* "chat_template" of tokenizer_config.json: a text, or a list of named ones, of which that called
- * default counts. */
+/* "chat_template" of tokenizer_config.json: a text, or several that have names, of which that
+ * called default counts. */
 static sol_status take_template(sol_source *s, const json_t *value, sol_err *err)
 {
     size_t i;
     json_t *entry;
+    if (json_is_object(value)) value = json_object_get(value, "default");
     json_array_foreach(value, i, entry)
     {
         const char *name = json_string_value(json_object_get(entry, "name"));
@@ -369,6 +371,24 @@ static sol_status take_template(sol_source *s, const json_t *value, sol_err *err
     }
     const char *text = json_string_value(value);
     return text ? sol_copy_string(&s->chat_template, text, strlen(text), err) : SOL_OK;
+}
+
+static sol_status take_templates(sol_source *s, const json_t *value, sol_err *err)
+{
+    SOL_TRY(take_template(s, value, err));
+    if (value && !json_is_null(value) && !s->chat_template)
+        sol_source_note(s, "chat_template of tokenizer_config.json is neither a text nor has one "
+                           "called default: the model gets none");
+    return SOL_OK;
+}
+
+static sol_status read_jinja(sol_source *s, const char *path, sol_err *err)
+{
+    size_t n;
+    SOL_TRY(sol_text_read(path, MAX_JSON, NULL, &s->chat_template, &n, err));
+    if (strlen(s->chat_template) == n && sol_utf8_valid_prefix(s->chat_template, n) == n)
+        return SOL_OK;
+    return sol_fail(err, SOL_ERR_FORMAT, "%s: is no text in UTF-8", path);
 }
 
 /* A token of tokenizer_config.json: a string, an object with one, or null. */
@@ -385,26 +405,46 @@ static sol_status read_template(sol_source *s, sol_err *err)
 {
     char path[SOL_PATH_MAX], own[SOL_PATH_MAX];
     json_t *root;
-    size_t n;
     SOL_TRY(sol_path_join(own, s->path, "chat_template.jinja", err));
     bool has_own = sol_file_exists(own);
-    if (has_own) SOL_TRY(sol_text_read(own, MAX_JSON, NULL, &s->chat_template, &n, err));
+    if (has_own) SOL_TRY(read_jinja(s, own, err));
     SOL_TRY(sol_path_join(path, s->path, "tokenizer_config.json", err));
     if (!sol_file_exists(path)) return SOL_OK;
     SOL_TRY(sol_hf_read_json(path, MAX_JSON, &root, err));
     sol_status st =
-        has_own ? SOL_OK : take_template(s, json_object_get(root, "chat_template"), err);
+        has_own ? SOL_OK : take_templates(s, json_object_get(root, "chat_template"), err);
     if (st == SOL_OK) st = take_token(json_object_get(root, "bos_token"), &s->bos_token, err);
     if (st == SOL_OK) st = take_token(json_object_get(root, "eos_token"), &s->eos_token, err);
     json_decref(root);
     return st;
 }
 
+/* Says what a folder without tokenizer.json has in its place. */
+static sol_status note_other_tokenizer(sol_source *s, sol_err *err)
+{
+    static const char *const names[] = {"tokenizer.model", "vocab.json", "tekken.json"};
+    char path[SOL_PATH_MAX], note[256];
+    for (int i = 0; i < 3; i++) {
+        SOL_TRY(sol_path_join(path, s->path, names[i], err));
+        if (!sol_file_exists(path)) continue;
+        snprintf(note, sizeof note,
+                 "the tokenizer is in %s, which is not read: AutoTokenizer.from_pretrained and "
+                 "save_pretrained of transformers make the tokenizer.json that is; --tokenizer "
+                 "takes one, too",
+                 names[i]);
+        sol_source_note(s, note);
+        break;
+    }
+    return SOL_OK;
+}
+
 static sol_status find_tokenizer(sol_source *s, sol_err *err)
 {
     char path[SOL_PATH_MAX];
     SOL_TRY(sol_path_join(path, s->path, "tokenizer.json", err));
-    return sol_file_exists(path) ? sol_source_set_tokenizer(s, path, true, err) : SOL_OK;
+    if (!sol_file_exists(path)) return note_other_tokenizer(s, err);
+    SOL_TRY(sol_hf_tokens(s->path, &s->more_tokens, err));
+    return sol_source_set_tokenizer(s, path, true, err);
 }
 
 static sol_status read_config(sol_source *s, sol_err *err)

@@ -69,10 +69,10 @@ static sol_status finish(sol_source *s, const char *out, const sol_import_opts *
     if (o->tokenizer) st = sol_source_set_tokenizer(s, o->tokenizer, false, err);
     r->dtype = dtype;
     r->config = s->config;
-    memcpy(r->notes, s->notes, sizeof r->notes);
     if (st == SOL_OK)
         st = sol_source_to_file(s, out, dtype, o->pool, &o->progress, &r->weights, err);
     r->has_tokenizer = s->tokenizer != NULL;
+    memcpy(r->notes, s->notes, sizeof r->notes);
     return st;
 }
 

@@ -21,6 +21,7 @@ void sol_source_close(sol_source *s)
     if (s->close) s->close(s);
     sol_tokenizer_free(&s->tokenizer);
     sol_free(s->tokenizer_path);
+    sol_free(s->more_tokens);
     sol_free(s->chat_template);
     sol_free(s->generation);
     sol_free(s->bos_token);
@@ -93,10 +94,29 @@ static sol_status add_texts(sol_source *s, sol_err *err)
     return st;
 }
 
+/* The model's own tokenizer, with what other files add to it, as far as the model has rows for
+ * it. */
+static sol_status open_own_tokenizer(sol_source *s, sol_err *err)
+{
+    sol_more_tokens more = {.json = s->more_tokens, .limit = s->config.vocab_size};
+    char note[SOL_MORE_TOKENS_TEXT + 160];
+    SOL_TRY(sol_tokenizer_open_more(&s->tokenizer, s->tokenizer_path, &more, err));
+    if (more.left_out == 0) return SOL_OK;
+    snprintf(note, sizeof note,
+             "tokens that files beside tokenizer.json name and the vocabulary of %lld has no place "
+             "for are left out: %lld, the first is %s",
+             (long long)s->config.vocab_size, (long long)more.left_out, more.first);
+    sol_source_note(s, note);
+    return SOL_OK;
+}
+
 static sol_status load_tokenizer(sol_source *s, sol_err *err)
 {
     if (!s->tokenizer_path) return s->tokenizer ? add_texts(s, err) : SOL_OK;
-    SOL_TRY(sol_store_tokenizer(&s->tokenizer, s->tokenizer_path, err));
+    if (s->own_tokenizer && s->more_tokens)
+        SOL_TRY(open_own_tokenizer(s, err));
+    else
+        SOL_TRY(sol_store_tokenizer(&s->tokenizer, s->tokenizer_path, err));
     int32_t n = sol_tokenizer_vocab_size(s->tokenizer);
     if (n > s->config.vocab_size)
         return sol_fail(err, SOL_ERR_SHAPE, "%s: has %d tokens, but the vocabulary of %s has %lld",

@@ -22,6 +22,7 @@ struct sol_source {
     sol_model_config config;
     sol_tokenizer *tokenizer;         /* owned; may be NULL */
     char *tokenizer_path;             /* owned; a file that is still to be read; NULL: none */
+    char *more_tokens;                /* owned; see sol_more_tokens; NULL: none */
     char *chat_template, *generation; /* owned; for the tokenizer once it is read; NULL: none */
     char *bos_token, *eos_token;  /* variables of the chat template, "" for one that is null; owned;
                                    * NULL: those of the tokenizer */

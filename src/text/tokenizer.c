@@ -264,8 +264,13 @@ static sol_status index_pairs(sol_tokenizer *t, sol_err *err)
         const char *left = sol_tok_text(t, m->left, &n_left),
                    *right = sol_tok_text(t, m->right, &n_right);
         const char *both = sol_tok_text(t, m->result, &n_both);
-        if (n_both != n_left + n_right || memcmp(both, left, n_left) != 0 ||
-            memcmp(both + n_left, right, n_right) != 0)
+        /* An added token has its text as it stands in a text, not as the vocabulary spells it;
+         * tokenizer.json was searched for what the merge makes. */
+        uint8_t added =
+            sol_tok_added(t, m->left) | sol_tok_added(t, m->right) | sol_tok_added(t, m->result);
+        if (!(added & SOL_ADDED_IN_VOCAB) &&
+            (n_both != n_left + n_right || memcmp(both, left, n_left) != 0 ||
+             memcmp(both + n_left, right, n_right) != 0))
             return sol_fail(err, SOL_ERR_FORMAT, "merge %zu does not spell the token %d", k,
                             m->result);
         size_t i = pair_hash(m->left, m->right) & t->pair_mask;

@@ -40,6 +40,18 @@ enum {
  * may be gzipped. What would change the ids and is not computed here is refused by name:
  * SOL_ERR_UNSUPPORTED. The caller owns *t. */
 sol_status sol_tokenizer_open(sol_tokenizer **t, const char *path, sol_err *err);
+/* What other files add to the tokens of a tokenizer.json. */
+enum { SOL_MORE_TOKENS_TEXT = 64 };
+typedef struct sol_more_tokens {
+    const char *json; /* an array of added tokens in the form of tokenizer.json, without ids. One
+                       * that is there already takes over what the new one says; where that has
+                       * "named": true, only that it is special. */
+    int64_t limit;    /* a token that would get this id, or one beyond, is left out */
+    int64_t left_out; /* how many were */
+    char first[SOL_MORE_TOKENS_TEXT]; /* the text of the first of them, cut; "": none */
+} sol_more_tokens;
+sol_status sol_tokenizer_open_more(sol_tokenizer **t, const char *path, sol_more_tokens *more,
+                                   sol_err *err);
 /* The same from bytes in memory, which are not needed afterwards. name: for errors. */
 sol_status sol_tokenizer_from_memory(sol_tokenizer **t, const char *name, const void *data,
                                      size_t size, sol_err *err);

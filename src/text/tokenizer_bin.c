@@ -267,7 +267,8 @@ static sol_status from_version_2(sol_tokenizer **out, const char *name, bytes_in
 {
     int32_t bos = (int32_t)get_u32(&in), eos = (int32_t)get_u32(&in);
     if (in.bad) return fail_at(&in, name, "the tokenizer ends early", err);
-    SOL_TRY(sol_tok_from_json(out, name, (const char *)in.data + in.at, in.size - in.at, err));
+    SOL_TRY(
+        sol_tok_from_json(out, name, (const char *)in.data + in.at, in.size - in.at, NULL, err));
     (*out)->bos = bos;
     (*out)->eos = eos;
     return SOL_OK;

@@ -159,7 +159,7 @@ static sol_status add_nfc(sol_tokenizer **t, const char *name, sol_err *err)
     root = json_loadb(text, n, 0, NULL);
     if (root && json_object_set_new(root, "normalizer", json_pack("{s:s}", "type", "NFC")) == 0)
         with_nfc = json_dumps(root, JSON_COMPACT);
-    st = with_nfc ? sol_tok_from_json(t, name, with_nfc, strlen(with_nfc), err)
+    st = with_nfc ? sol_tok_from_json(t, name, with_nfc, strlen(with_nfc), NULL, err)
                   : sol_fail(err, SOL_ERR_NOMEM, "%s: out of memory for a tokenizer", name);
     if (st == SOL_OK) {
         (*t)->bos = old->bos;

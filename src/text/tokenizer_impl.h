@@ -182,9 +182,11 @@ void sol_decoder_free(sol_decoder *d);
 
 /* The readers; each returns an unfinished error-free or no tokenizer. */
 sol_status sol_tok_from_json(sol_tokenizer **t, const char *name, const char *data, size_t size,
-                             sol_err *err);
-/* What tokenizer.json says beside the model: normalizer, pre_tokenizer and decoder into t. */
+                             sol_more_tokens *more, sol_err *err);
+/* Puts more tokens, unless it is NULL, into the tree of a tokenizer.json. */
 struct json_t;
+sol_status sol_tok_add_more(struct json_t *root, sol_more_tokens *more, sol_err *err);
+/* What tokenizer.json says beside the model: normalizer, pre_tokenizer and decoder into t. */
 sol_status sol_tok_read_steps(sol_tokenizer *t, const struct json_t *root, bool *byte_level,
                               sol_err *err);
 sol_status sol_tok_from_llama2c(sol_tokenizer **t, const char *name, const uint8_t *data,

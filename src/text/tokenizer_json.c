@@ -614,7 +614,7 @@ static sol_status load(loader *l, sol_err *err)
 }
 
 sol_status sol_tok_from_json(sol_tokenizer **t, const char *name, const char *data, size_t size,
-                             sol_err *err)
+                             sol_more_tokens *more, sol_err *err)
 {
     loader l = {0};
     json_error_t where;
@@ -623,7 +623,8 @@ sol_status sol_tok_from_json(sol_tokenizer **t, const char *name, const char *da
     if (!l.root)
         return sol_fail(err, SOL_ERR_FORMAT, "%s:%d:%d: not a tokenizer.json: %s", name, where.line,
                         where.column, where.text);
-    sol_status st = load(&l, err);
+    sol_status st = sol_tok_add_more(l.root, more, err);
+    if (st == SOL_OK) st = load(&l, err);
     if (st != SOL_OK) {
         sol_tokenizer_free(&l.t);
         sol_err_prefix(err, st, "%s", name);
