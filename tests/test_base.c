@@ -254,8 +254,8 @@ START_TEST(replacement_keeps_permissions)
         ck_assert_int_eq(chmod(path, modes[i]), 0);
         ck_ok(sol_replace_begin(&r, path, 0, err));
         ck_assert_int_eq(stat(r.temp_path, &s), 0);
-        ck_assert_uint_eq(s.st_mode & 0777,
-                          modes[i] | 0600); /* nobody else reads it while it is written */
+        /* Nobody else reads it while it is written. */
+        ck_assert_uint_eq(s.st_mode & 0777, modes[i] | 0600);
         ck_ok(sol_replace_commit(&r, err));
         ck_assert_int_eq(stat(path, &s), 0);
         ck_assert_uint_eq(s.st_mode & 0777, modes[i]);
@@ -584,9 +584,8 @@ START_TEST(sets_of_features_hold_what_they_need)
         ck_assert(!(f & SOL_CPU_VBMI) || (f & SOL_CPU_VNNI));
         n++;
     } while ((f = sol_cpu_next(&avx512_cpu, f)) != 0);
-    ck_assert_int_eq(
-        n,
-        8); /* C, AVX2, and AVX-512 with nothing, VNNI, VNNI and VBMI, each without and with BF16 */
+    /* C, AVX2, and AVX-512 with nothing, VNNI, VNNI and VBMI, each without and with BF16. */
+    ck_assert_int_eq(n, 8);
     ck_assert_uint_eq(sol_cpu_next(&no_cpu, 0), 0);
     ck_assert_str_eq(sol_cpu_text(SOL_CPU_ALL & SOL_TIER_AVX512, text),
                      "avx2 avx512 vnni vbmi bf16 amx");
@@ -766,15 +765,15 @@ START_TEST(names_of_enum_constants)
     char list[32];
     int value = 99;
     ck_assert(sol_enum_find(colors, "red", 3, &value) && value == 7);
-    ck_assert(sol_enum_find(colors, "red", 2, &value) &&
-              value == -2); /* size bytes of the text count */
+    /* No more than `size` bytes of the text count. */
+    ck_assert(sol_enum_find(colors, "red", 2, &value) && value == -2);
     ck_assert(!sol_enum_find(colors, "reds", 4, &value) && !sol_enum_find(colors, "", 0, &value) &&
               value == -2);
     ck_assert_str_eq(sol_enum_name(colors, 3), "blue");
     ck_assert_ptr_null(sol_enum_name(colors, 0));
     ck_assert_str_eq(sol_enum_list(colors, ", ", " or ", list, sizeof list), "red, re or blue");
-    ck_assert_str_eq(sol_enum_list(colors, "|", "|", list, 6),
-                     "red|r"); /* cut, not beyond the buffer */
+    /* Cut, not beyond the buffer. */
+    ck_assert_str_eq(sol_enum_list(colors, "|", "|", list, 6), "red|r");
     ck_assert_str_eq(sol_enum_list(colors + 2, ", ", " or ", list, sizeof list), "blue");
 }
 END_TEST

@@ -324,8 +324,8 @@ START_TEST(json_documents)
         "\"\"}\n{\"text\":\"c\\r\\n\\u0000\"}";
     write_text(&f, "a.jsonl.gz", good, strlen(good));
     ck_ok(read_docs(&f, true, false, out, err));
-    ck_assert_int_eq(memcmp(out, "a\nb|c\n\0|", 8),
-                     0); /* neither a blank line nor an empty text is a document */
+    /* Neither a blank line nor an empty text is a document. */
+    ck_assert_int_eq(memcmp(out, "a\nb|c\n\0|", 8), 0);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_text(&f, "a.jsonl", bad[i].text, strlen(bad[i].text));
         ck_fails(read_docs(&f, false, false, out, err), SOL_ERR_FORMAT, bad[i].part);
@@ -451,8 +451,8 @@ START_TEST(bpe_merges_by_frequency)
     ck_ok(sol_tokenizer_encode(t, "low", 3, SOL_ENCODE_BOS, &ids, err));
     ck_assert(ids.n == 2 && ids.id[0] == 261);
     sol_ids_free(&ids);
-    ck_assert_int_eq(sol_tokenizer_find(t, "!"),
-                     0); /* the bytes in the order of the printable alphabet */
+    /* The bytes in the order of the printable alphabet. */
+    ck_assert_int_eq(sol_tokenizer_find(t, "!"), 0);
     sol_tokenizer_free(&t);
     train(&f, "low low", 300, SOL_ERR_RANGE,
           "yields 261 tokens only: too little for a vocabulary of 300");

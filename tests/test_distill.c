@@ -238,8 +238,8 @@ START_TEST(samples_stand_for_the_rest)
             ck_assert(ids[i] >= 0 && ids[i] < SIZE);
             ck_assert_double_eq_tol(probs[i], exp(t[ids[i]] * 0.5 - lse), 1e-6);
             for (int j = 0; j < K - S; j++) ck_assert_int_ne(ids[i], ids[j]);
-            drawn += (double)probs[K] / S *
-                     (t[ids[i]] + (ids[i] % 3 == 0)); /* of a function of token and logit */
+            /* Of a function of token and logit. */
+            drawn += (double)probs[K] / S * (t[ids[i]] + (ids[i] % 3 == 0));
         }
         for (int v = 0; v < SIZE; v++) {
             bool top = false;

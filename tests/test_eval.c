@@ -136,9 +136,8 @@ START_TEST(the_last_window_may_be_short)
     ck_ok(sol_eval_windows(f.net, &t, &o, &one, err));
     ck_assert_double_eq(one.loss, all.loss);
     ck_ok(eval_apart(f.net, &t, 60, &one, err));
-    ck_assert_int_eq(
-        one.tokens,
-        199 - 5); /* six documents that are not empty: five beginnings are not predicted */
+    /* Six documents that are not empty: five beginnings are not predicted. */
+    ck_assert_int_eq(one.tokens, 199 - 5);
     free_net(&f);
 }
 END_TEST

@@ -185,8 +185,8 @@ START_TEST(pages_and_words)
                       sizeof two - 1 - first);
     ck_assert(!sol_wikitext_titled("= = =\n", 6));
     ck_assert_int_eq(sol_count_words("a b", 3), 2);
-    ck_assert_int_eq(sol_count_words(" a \n\n b ", 8),
-                     4); /* the empty ones at both ends count, as in Python */
+    /* The empty ones at both ends count, as in Python. */
+    ck_assert_int_eq(sol_count_words(" a \n\n b ", 8), 4);
     ck_assert_int_eq(sol_count_words("a\xC2\xA0"
                                      "b\xE2\x80\x83 c",
                                      8),

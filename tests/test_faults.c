@@ -116,14 +116,14 @@ FILE *__real_fopen(const char *path, const char *mode);
 FILE *__wrap_fopen(const char *path, const char *mode);
 FILE *__wrap_fopen(const char *path, const char *mode)
 {
-    bool must_be =
-        strncmp(path, "/proc/", 6) != 0; /* the processor is known without its name, too */
+    /* The processor is known without its name, too. */
+    bool must_be = strncmp(path, "/proc/", 6) != 0;
     return must_be && fails(OPEN) ? NULL : __real_fopen(path, mode);
 }
 
 int __real_open(const char *path, int flags, ...);
-int __wrap_open(const char *path, int flags,
-                int mode); /* an unused argument does no harm in the ABIs we build for */
+/* An unused argument does no harm in the ABIs we build for. */
+int __wrap_open(const char *path, int flags, int mode);
 int __wrap_open(const char *path, int flags, int mode)
 {
     return fails(OPEN) ? -1 : __real_open(path, flags, mode);

@@ -194,8 +194,8 @@ START_TEST(stq_block_as_published)
     }
     ck_assert_uint_eq(t->id, 43);
     ck_assert_ptr_eq(sol_ggml_type_of(43), t);
-    ck_assert_str_eq(sol_ggml_type_of(42)->name,
-                     "Q2_0"); /* STQ1_0 in its first files, which the room tells */
+    /* STQ1_0 in its first files, which the room tells. */
+    ck_assert_str_eq(sol_ggml_type_of(42)->name, "Q2_0");
     ck_assert_ptr_null(sol_ggml_type_of(41));
     ck_assert_uint_eq(t->bytes, sizeof want);
     sol_ggml_encode(t, x, 256, has);

@@ -256,8 +256,8 @@ START_TEST(bf16_compute)
     sol_model_config c = tiny_config();
     sol_model *m;
     ck_ok(sol_model_create(&m, &c, SOL_F32, err));
-    sol_model_init_random(NULL, m,
-                          1); /* as a training begins: sums of rounding errors stay small */
+    /* As a training begins: sums of rounding errors stay small. */
+    sol_model_init_random(NULL, m, 1);
     int32_t tokens[MAX_TOKENS], targets[MAX_TOKENS], start[3 * 150];
     random_tokens(1, c.vocab_size, 3 * 150, tokens, targets);
     for (int i = 0; i < 3 * 150; i++) start[i] = i % 150 < 41 ? 0 : i % 150 < 120 ? 41 : 120;
@@ -286,8 +286,8 @@ START_TEST(bf16_compute)
     }
     sol_free(exact);
     sol_free(want);
-    want = step(m, NULL, some_mix, o, 2, tokens, targets, NULL,
-                &loss); /* weights that are not quantized stay in fp32 */
+    /* Weights that are not quantized stay in fp32. */
+    want = step(m, NULL, some_mix, o, 2, tokens, targets, NULL, &loss);
     exact = step(m, NULL, some_mix, (sol_graph_opts){.batch = 3, .seq = 150}, 2, tokens, targets,
                  NULL, &exact_loss);
     assert_close(want, exact, m->n_elements, 0.02);

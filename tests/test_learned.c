@@ -259,8 +259,8 @@ START_TEST(gradient_through_tequilas_bias)
     int32_t tokens[B * T], targets[B * T];
     draw_tokens(tokens, targets);
     sol_graph_begin_step(twin, mix, 2);
-    sol_graph_accumulate(twin, tokens, targets, NULL, 1, &loss,
-                         &n); /* not the last: the straight part alone */
+    /* Not the last: the straight part alone. */
+    sol_graph_accumulate(twin, tokens, targets, NULL, 1, &loss, &n);
     for (int r = 0; r < 36; r++) {
         row_part[r] = NAN;
         for (int i = r * 24; i < (r + 1) * 24; i++) {

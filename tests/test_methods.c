@@ -95,8 +95,8 @@ START_TEST(twn_keeps_above_its_threshold)
 {
     sol_ctx *ctx = context(1);
     sol_quant_spec spec = spec_of("twn", SOL_PER_CHANNEL, 0);
-    float w[8] = {1, -1, 2, -4, 0, 0.5f, -0.5f, 3},
-          scale; /* mean 1.5, threshold 1.125, kept 2 4 3 */
+    /* Mean 1.5, threshold 1.125, kept 2 4 3. */
+    float w[8] = {1, -1, 2, -4, 0, 0.5f, -0.5f, 3}, scale;
     int8_t t[8], want[8] = {0, 0, 1, -1, 0, 0, 0, 1};
     sol_quant_split(ctx, &spec, w, 1, 8, t, &scale);
     ck_assert_mem_eq(t, want, 8);

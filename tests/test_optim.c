@@ -423,8 +423,8 @@ START_TEST(global_norm)
     ck_ok(sol_alloc_array((void **)&x, N, sizeof *x, err));
     sol_rng rng = sol_rng_make(1, SOL_STREAM_TEST);
     for (int i = 0; i < N; i++) {
-        x[i] = sol_rng_normal(&rng) *
-               (i % 1000 == 0 ? 1e25f : 1e-3f); /* squares leave the range of float */
+        /* Squares leave the range of float. */
+        x[i] = sol_rng_normal(&rng) * (i % 1000 == 0 ? 1e25f : 1e-3f);
         sum += (double)x[i] * x[i];
     }
     for (int k = 0; k < 3 * n_sets; k++) {
@@ -518,12 +518,11 @@ START_TEST(where_schedules_end)
                left = s.kind == SOL_LR_COSINE ? pow(sin(M_PI / (2 * d)), 2) : 1 / d;
         ck_assert_float_eq_tol(sol_lr_at(&s, cases[i].steps - 1, cases[i].steps),
                                (float)(0.5 + 1.5 * left), 1e-6f);
-        ck_assert_float_eq_tol(sol_lr_at(&s, cases[i].steps, cases[i].steps), 0.5f,
-                               1e-6f); /* the step after it */
+        /* The step after it. */
+        ck_assert_float_eq_tol(sol_lr_at(&s, cases[i].steps, cases[i].steps), 0.5f, 1e-6f);
     }
-    sol_lr_schedule two = {.kind = SOL_LR_WSD,
-                           .peak = 2,
-                           .decay_fraction = 0.2f}; /* a fifth of two steps, or one, is none */
+    /* A fifth of two steps, or one, is none. */
+    sol_lr_schedule two = {.kind = SOL_LR_WSD, .peak = 2, .decay_fraction = 0.2f};
     ck_assert_float_eq(sol_lr_at(&two, 0, 1), 2);
     ck_assert_float_eq(sol_lr_at(&two, 0, 2), 2);
     ck_assert_float_eq(sol_lr_at(&two, 1, 2), 2);

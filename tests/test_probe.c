@@ -18,8 +18,8 @@ START_TEST(settles_on_the_best)
                         growing[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
     sol_probe p = sol_probe_begin(1e6);
     ck_assert(!sol_probe_settled(&p));
-    ck_assert_int_eq(tries(&p, noisy, 8),
-                     5 + SOL_PROBE_CALM); /* 90.5 is less than a hundredth more than 90 */
+    /* 90.5 is less than a hundredth more than 90. */
+    ck_assert_int_eq(tries(&p, noisy, 8), 5 + SOL_PROBE_CALM);
     ck_assert(p.best == 90.5);
     p = sol_probe_begin(1e6);
     ck_assert_int_eq(tries(&p, growing, 12), 12 + SOL_PROBE_CALM);

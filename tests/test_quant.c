@@ -175,12 +175,12 @@ START_TEST(ties_zeros_and_strange_numbers)
         LEVELS("sherry", 0, 0, 0, 0, 0, 1, 1, 1, 0);          /* kept zeros are + */
         LEVELS("sherry", 0.0f, -0.0f, -3, 0, 0, 1, -1, 1, 1); /* -0 is a zero */
         LEVELS("sherry", -0.0f, 0.0f, 0, 3, 0, 1, 1, 1, 1);
-        LEVELS("sherry", 1e-45f, -3e-45f, 2e-44f, 1e-38f, 0, -1, 1, 1,
-               1e-38f / 3); /* denormals are numbers */
-        LEVELS("sherry", FLT_MAX, -FLT_MAX, 1, 2, 1, -1, 0, 1,
-               INFINITY); /* the sum is a float one */
-        LEVELS("sherry", INFINITY, 1, -2, 3, 1, 0, -1, 1,
-               INFINITY); /* kept and seen, never hidden */
+        /* Denormals are numbers. */
+        LEVELS("sherry", 1e-45f, -3e-45f, 2e-44f, 1e-38f, 0, -1, 1, 1, 1e-38f / 3);
+        /* The sum is a float one. */
+        LEVELS("sherry", FLT_MAX, -FLT_MAX, 1, 2, 1, -1, 0, 1, INFINITY);
+        /* Kept and seen, never hidden. */
+        LEVELS("sherry", INFINITY, 1, -2, 3, 1, 0, -1, 1, INFINITY);
         LEVELS("sherry", -NAN, 1, -2, 3, 1, 0, -1, 1, NAN);
         LEVELS("sherry", NAN, NAN, NAN, NAN, 0, 1, 1, 1, NAN);
         LEVELS("sherry", NAN, INFINITY, -INFINITY, NAN, 1, 0, -1, 1, NAN);
@@ -435,8 +435,8 @@ START_TEST(check_names_layer_and_groups_that_fit)
              "multiple of 64 in block layout stride16; groups that fit: 192, 64");
     s.group_size = 192;
     ck_ok(sol_quant_check(&s, "l", 64, 192, err));
-    s = spec_of("absmean", SOL_PER_CHANNEL, 0, SOL_LAYOUT_STRIDE16,
-                SOL_F16); /* no blocks: any width */
+    /* No blocks: any width. */
+    s = spec_of("absmean", SOL_PER_CHANNEL, 0, SOL_LAYOUT_STRIDE16, SOL_F16);
     ck_ok(sol_quant_check(&s, "l", 64, 63, err));
     s.granularity = SOL_PER_GROUP;
     s.group_size = 4;

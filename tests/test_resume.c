@@ -120,8 +120,8 @@ START_TEST(one_run_a_directory)
              "another run: train.steps: 12 -> 13");
     ck_assert_str_eq(w.warning, "");
     char *after = world_metrics(&w, "a");
-    ck_assert_str_eq(before,
-                     after); /* a refusal touches nothing, not even lines after the checkpoint */
+    /* A refusal touches nothing, not even lines after the checkpoint. */
+    ck_assert_str_eq(before, after);
     sol_free(before);
     sol_free(after);
     ck_ok(world_run(&w, "a", harmless, true, err));
@@ -146,8 +146,8 @@ START_TEST(a_damaged_checkpoint_is_put_aside)
     ck_assert_int_eq(truncate(path, 5000), 0);
     world_path(&w, "b/ckpt/step-000009.h5.tmp", path);
     ck_ok(sol_file_write(path, "half", 4, err));
-    ck_fails(world_run(&w, "b", longer, true, err), SOL_ERR_CONFIG,
-             "/b/ckpt/step-000004.h5 "); /* which is whole */
+    /* That checkpoint is whole. */
+    ck_fails(world_run(&w, "b", longer, true, err), SOL_ERR_CONFIG, "/b/ckpt/step-000004.h5 ");
     ck_ok(world_run(&w, "b", NULL, true, err));
     ck_assert_ptr_nonnull(strstr(w.warning, "going back to step"));
     ck_assert_int_eq(world_count(&w, "b/ckpt", ".damaged"), 1);

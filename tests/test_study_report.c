@@ -61,8 +61,8 @@ static void make_file_of(int records, double trapped)
     ck_ok(sol_study_file_create(&f, path, &head, layers, LAYERS, sol_study_columns,
                                 SOL_STUDY_COLUMNS, RECORDS, NULL, err));
     for (int r = 0; r < records; r++) {
-        uint64_t step = r < 4 ? (uint64_t)r * 10 : 31,
-                 tokens = step * 64; /* the last one comes early */
+        /* The last one comes early. */
+        uint64_t step = r < 4 ? (uint64_t)r * 10 : 31, tokens = step * 64;
         double lambda = 1 - r / 4.0, lr = 1e-3, loss = 3 - 0.3 * r;
         static float measure[SOL_MEASURE_COUNT][LAYERS];
         static uint32_t hist[SOL_HIST_KINDS][LAYERS * SOL_HIST_LOG2_BINS];
@@ -117,8 +117,8 @@ START_TEST(means_and_comparable_records)
     ck_assert_double_eq_tol(sol_study_mean(&run, SOL_M_near_alpha, 4), (0.2 + 0.4 + 0.2) / 3, 1e-6);
     ck_assert(isnan(sol_study_mean(&run, SOL_M_zero_flips, 0)));
     ck_assert_double_eq_tol(sol_study_first(&run, SOL_M_zero_flips), 0.25, 1e-6);
-    ck_assert_double_eq_tol(sol_study_last(&run, SOL_M_zero_flips), 0.25,
-                            1e-6); /* not the 0.9 of the short interval */
+    /* Not the 0.9 of the short interval. */
+    ck_assert_double_eq_tol(sol_study_last(&run, SOL_M_zero_flips), 0.25, 1e-6);
     ck_assert_double_eq_tol(sol_study_last(&run, SOL_M_near_alpha), 0.8 / 3, 1e-6);
     ck_assert_int_eq(run.n_slices, 5);
     ck_assert_int_eq(run.slice[4], 4);
@@ -172,8 +172,8 @@ START_TEST(page_stands_alone)
         }
     char *heat = read_page("heat_zero_flips.gp");
     ck_assert_int_gt(count(heat, " 0.25"), 0);
-    ck_assert_int_eq(count(heat, " 0.9\n") + count(heat, " 0.9 "),
-                     0); /* flips of the short interval */
+    /* Flips of the short interval. */
+    ck_assert_int_eq(count(heat, " 0.9\n") + count(heat, " 0.9 "), 0);
     sol_free(heat);
     char *csv = read_page("measures.csv");
     ck_assert_int_eq(count(csv, "\n"), 1 + 2 * RECORDS);

@@ -82,8 +82,8 @@ START_TEST(json_digits_and_smollm)
     expect(t, "1212", 0, 4, 0, 1, 0, 1);
     char *written;
     size_t size;
-    ck_ok(sol_tokenizer_to_json(t, &written, &size,
-                                err)); /* Digits takes more than the regex \\p{N} does */
+    /* Digits takes more than the regex \\p{N} does. */
+    ck_ok(sol_tokenizer_to_json(t, &written, &size, err));
     ck_assert_ptr_nonnull(strstr(written, "\"individual_digits\":true"));
     sol_free(written);
     ck_assert(sol_pretok_is_known(&t->pretok)); /* the stages of "smollm" */
@@ -119,16 +119,17 @@ START_TEST(json_sentencepiece)
         "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xE2\x96\x81\"}]}");
     ck_ok(load(&t, json, err));
     expect(t, "a a\n", 0, 3, 258, 258, 10);
-    expect(t, "\xE2\x98\x83", 0, 4, 256, 0xE2, 0x98,
-           0x83); /* a character without a token becomes its bytes */
+    /* A character without a token becomes its bytes. */
+    expect(t, "\xE2\x98\x83", 0, 4, 256, 0xE2, 0x98, 0x83);
     sol_tokenizer_free(&t);
     free(json);
     json = sentencepiece_json("{\"type\":\"Lowercase\"}");
     ck_ok(load(&t, json, err));
+    /* Nothing makes blanks of blanks here. */
     expect(t,
            "A \xE2\x96\x81"
            "A",
-           0, 3, 257, 0x20, 258); /* nothing makes blanks of blanks here */
+           0, 3, 257, 0x20, 258);
     sol_tokenizer_free(&t);
     free(json);
 }
@@ -342,8 +343,8 @@ START_TEST(words)
     expect_words(gpt2, "It's 12345 days\n\n  later", "It|'s| 12345| days|\n\n | later|");
     expect_words(gpt2, "WE'LL", "WE|'|LL|");
     expect_words(smollm, "in 1984!", "in| |1|9|8|4|!|");
-    expect_words(empty, "axxb\xC3\xA9",
-                 "a|xx|b|\xC3\xA9|"); /* empty matches part, but for one behind a match */
+    /* Empty matches part, but for one behind a match. */
+    expect_words(empty, "axxb\xC3\xA9", "a|xx|b|\xC3\xA9|");
     /* U+0085 and U+3000 are white space, U+180E is not. */
     expect_words(llama3, "a\xC2\x85\xE3\x80\x80z", "a|\xC2\x85|\xE3\x80\x80z|");
     expect_words(llama3, "a\xE1\xA0\x8E!", "a|\xE1\xA0\x8E!|");
