@@ -39,7 +39,9 @@ for words in "" "help" "--help" "help train" "train --help" "help config" "help 
     [ ! -s "$dir/err" ] || fail "'$words' prints on stderr: $(cat "$dir/err")"
 done
 [ "$("$SOLERA" help train.steps | grep -c ': ')" -eq 1 ] || fail "help train.steps: $("$SOLERA" help train.steps)"
-"$SOLERA" help | awk '/^  solera / {print $2}' | while read -r verb; do
+verbs=$("$SOLERA" help | awk '/^  solera / && NF > 2 { print $2 }')
+[ "$(echo "$verbs" | wc -l)" -ge 15 ] || fail "help names the verbs $verbs"
+for verb in $verbs; do
     "$SOLERA" help "$verb" | grep -q "^solera $verb" || fail "help $verb"
 done
 "$SOLERA" help config | cmp -s - configs/reference.yaml || fail "configs/reference.yaml is not what help config prints"
