@@ -4,7 +4,7 @@
 #   scripts/reproduce_study.sh STUDY|all embedded|mini TEXT
 #   scripts/reproduce_study.sh STUDY|all llama2xs TEXT MODEL.bin TOKENIZER.bin
 #
-# STUDY calibration: calibrate, calibrate-after and calibrate-text, for embedded and mini.
+# STUDY calibration: calibrate, calibrate-after and calibrate-text.
 #
 # STUDY: a file of configs/study without .yaml and -MODEL. TEXT: .txt or .txt.gz. Its first 12 megabytes are used; twenty pieces of them, 4 KB each
 # and evenly spread, are kept out for evaluation. `mini` is pretrained on the rest of TEXT first, which so must be longer (about 40 megabytes).
@@ -16,7 +16,7 @@
 set -eu
 export LC_ALL=C # awk counts bytes
 cd "$(dirname "$0")/.."
-usage() { sed -n 's/^#   /usage: /p' "$0" >&2; exit 2; }
+usage() { sed -n "s/^#   /usage: /p" scripts/reproduce_study.sh >&2; exit 2; }
 [ $# -ge 3 ] || usage
 study=$1 model=$2 text=$3 bin=${4-} tokens=${5-}
 solera=${SOLERA:-build/release/solera} python=${PYTHON:-python3}
