@@ -1,5 +1,5 @@
 /* Distillation losses against PyTorch's numbers (tests/golden/distill.txt, made by
- * scripts/make_distill_golden.py), and their parts. */
+ * scripts/make_golden_distill.py), and their parts. */
 #include <math.h>
 #include <string.h>
 

@@ -2,7 +2,7 @@
 """Writes tests/golden/distill.txt: distillation losses and their gradients, by the autograd of PyTorch in float64, with
 the formulas as PyTorch users write them (kl_div, log_softmax). tests/test_distill.c compares.
 
-    python3 scripts/make_distill_golden.py > tests/golden/distill.txt        (needs torch)
+    python3 scripts/make_golden_distill.py > tests/golden/distill.txt        (needs torch)
 """
 import torch
 import torch.nn.functional as F
