@@ -1,5 +1,10 @@
 /* Lanes: gradients are added in a fixed tree, within a process as a binary counter counts, between
- * processes by exchange in pieces; parameters and moments travel by shards. */
+ * processes by exchange in pieces; parameters and moments travel by shards.
+ *
+ * A level is the sum of 2^k lanes of this process, which waits for its neighbour in the tree. A
+ * part of the model (sol_graph_part) is cut into stretches, one a rank: what that rank adds up, and
+ * of it what it owns. Stretches travel in pieces: in a turn each rank sends one to every other, and
+ * adds up, in the order of the tree, those of its own stretch that arrived in the turn before. */
 #include "optim/lanes.h"
 
 #include <string.h>
