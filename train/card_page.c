@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "program.h"
 
 /* Further from full precision than this, in nats a token, a model has a warning: ten percent of

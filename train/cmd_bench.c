@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
-#include "base/num.h"
 #include "bench_infer.h"
 #include "bench_report.h"
 #include "bench_train.h"

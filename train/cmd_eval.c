@@ -8,7 +8,6 @@
 #include "output.h"
 #include "ranks.h"
 #include "text/docs.h"
-#include "tokenize.h"
 
 static const sol_opt options[] = {
     {.name = "--data",

@@ -1,10 +1,10 @@
 /* solera generate: encodes a prompt, or a user's message by the chat template, and prints the text
  * that follows; of a file of prompts the texts as lines of JSON. */
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/json.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "open_net.h"

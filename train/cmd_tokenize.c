@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "output.h"
 #include "text/jsontext.h"
 #include "tokenize_chat.h"

@@ -1,5 +1,4 @@
 /* solera train-tokenizer: the options of the training of a BPE; text does it. */
-#include "base/mem.h"
 #include "output.h"
 #include "tokenize.h"
 

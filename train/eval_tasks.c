@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/file.h"
-#include "base/mem.h"
 #include "eval_args.h"
 #include "ranks.h"
 #include "task_plan.h"

@@ -16,7 +16,6 @@
 #include "base/cpu.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "base/text.h"
 #include "job.h"
 #include "metrics.h"
 #include "ranks.h"

@@ -2,7 +2,6 @@
  * softmax and all sums stay in fp32. A tile is a kv head of a batch row with all its query heads,
  * forward and backward: its keys and values are packed once. */
 #include "autograd/attention.h"
-#include "base/mem.h"
 #include "base/num.h"
 #include "kernels/gemm.h"
 

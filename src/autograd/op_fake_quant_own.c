@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "autograd/fake_quant.h"
-#include "base/half.h"
 
 enum {
     W = SOL_FAKE_QUANT_W,

@@ -16,7 +16,6 @@
 #include "calib/solve.h"
 #include "calib/stage.h"
 #include "kernels/gemm.h"
-#include "kernels/stored.h"
 #include "quant/codec.h"
 
 struct sol_calib {

@@ -8,7 +8,6 @@
 #include "base/num.h"
 #include "calib/draw.h"
 #include "calib/sizes.h"
-#include "kernels/gemm.h"
 
 enum { CHANNELS = 64 }; /* that a tile sums up */
 

@@ -11,7 +11,6 @@
 #include "text/blank.h"
 #include "text/capitalize.h"
 #include "text/docs.h"
-#include "text/utf8.h"
 
 enum { MAX_CHOICES = 32, MAX_FILE = 1 << 30 };
 

@@ -7,7 +7,6 @@
 
 #include "base/file.h"
 #include "foreign/gguf.h"
-#include "foreign/hf.h"
 #include "foreign/safetensors.h"
 #include "h5/h5.h"
 

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "h5/h5.h"
 
 /* Our objects have up to 30 attributes, each looked up by a walk over those before it. */

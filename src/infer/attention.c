@@ -3,7 +3,6 @@
 #include <math.h>
 
 #include "base/half.h"
-#include "base/num.h"
 #include "infer/net.h"
 
 typedef struct attention_args {

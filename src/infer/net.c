@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/num.h"
 #include "kernels/gemm.h"
 #include "store/kind.h"
 

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/num.h"
 
 /* Okabe and Ito's colours: told apart by all readers, and in grey. */
 const char *sol_run_color(int r)

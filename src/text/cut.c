@@ -3,7 +3,6 @@
  * itself (sol_text_last_cut), where sol_tokenizer_can_cut allows it. */
 #include <string.h>
 
-#include "base/mem.h"
 #include "text/docs.h"
 #include "text/tokenizer_impl.h"
 
