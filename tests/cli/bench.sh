@@ -18,13 +18,14 @@ grep -q '"decode_tok_s": 0\.000' "$dir/out" && fail "no speed in $(cat "$dir/out
     fail "embedding in fp16: $(cat "$dir/err")"
 "$SOLERA" bench --shape tiny --group-size 32 --embed-type q6 --kv f16 --prompt 16 --seconds 0.1 -t 2 --tier c >"$dir/out" 2>"$dir/err"
 grep -q '^kernels *c, 2 threads' "$dir/out" || fail "$(cat "$dir/out")"
-"$SOLERA" bench --train --shape tiny --batch 2 --seq 24 --seconds 0.1 --json >"$dir/out" 2>"$dir/err"
+"$SOLERA" bench --train --shape tiny --batch 2 --seq 24 --seconds 0.1 --moments 8bit --json >"$dir/out" 2>"$dir/err"
+grep -q '"compute": "fp32", "moments": "8bit"' "$dir/out" || fail "$(cat "$dir/out")"
 [ "$(wc -l <"$dir/out")" -eq 1 ] || fail "more than one line: $(cat "$dir/out")"
 for key in train_tok_s gflops_6n gflops_executed gemm_gflops gemm_share peak_memory_bytes threads tier linear adamw; do
     grep -q "\"$key\": " "$dir/out" || fail "no $key in $(cat "$dir/out")"
 done
-"$SOLERA" bench --train --shape tiny --seq 16 --seconds 0.1 -t 1 >"$dir/out" 2>"$dir/err"
-grep -q '^  attention ' "$dir/out" || fail "$(cat "$dir/out")"
+"$SOLERA" bench --train --shape tiny --seq 16 --seconds 0.1 --compute bf16 -t 1 >"$dir/out" 2>"$dir/err"
+grep -q '^  attention ' "$dir/out" && grep -q 'products in bf16' "$dir/out" || fail "$(cat "$dir/out")"
 for teacher in self cache; do
     "$SOLERA" bench --train --shape tiny --batch 2 --seq 24 --seconds 0.1 --distill $teacher --json >"$dir/out" 2>"$dir/err"
     grep -q "\"distill\": \"$teacher\", \"distill_ratio\": [0-9]" "$dir/out" || fail "$(cat "$dir/out" "$dir/err")"

@@ -41,6 +41,13 @@ for word in "> **Warning.** How far" "## Recipe" "- lr: " "- tokens: " "- method
     grep -qF -- "$word" "$dir/d/p.h5.md" || fail "'$word' is not in the card: $(cat "$dir/d/p.h5.md")"
 done
 
+# The weights behind the ternary ones, for who trains on; blocks of 16 columns apart.
+"$SOLERA" export "$dir/run" -o "$dir/d/l.gguf" --type f32 --embed-type f32 --latent 2>"$dir/err" || fail "--latent: $(cat "$dir/err")"
+"$SOLERA" import "$dir/d/l.gguf" -o "$dir/d/l.h5" 2>"$dir/err" || fail "--latent: $(cat "$dir/err")"
+near "$(loss_of "$dir/d/l.h5" --text "$dir/text.txt")" "$(loss_of "$dir/run/ckpt/best.h5" --text "$dir/text.txt" --full-precision)" 1e-5 --latent
+expect 0 "" "$SOLERA" export "$e" -o "$dir/d/apart.h5" --method sherry --layout stride16
+"$SOLERA" inspect "$dir/d/apart.h5" | grep -q 'block_layout "stride16"' || fail "--layout: $("$SOLERA" inspect "$dir/d/apart.h5")"
+
 # Scales that trained in fp32 are said to be rounded.
 "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/fp32" --set train.steps=4 --set quant.scale_dtype=fp32 >/dev/null 2>&1 || fail "fp32 scales do not train"
 expect 0 "scales are fp16, those of the training fp32" "$SOLERA" export "$dir/fp32" -o "$dir/d/s.h5"

@@ -96,6 +96,17 @@ cat "$dir/s.json" >"$dir/fifo" &
 "$SOLERA" train "$dir/job.yaml" --set data.train="$dir/fifo" 2>"$dir/err" || fail "data.train, a pipe: $(cat "$dir/err")"
 cmp "$dir/few.h5" "$dir/run/tokens-train.h5" || fail "data.train, a pipe: another dataset"
 
+# with --unix-lines a text of Windows is that of Unix
+printf 'the cat saw\r\nthe cat saw\r\n<|endoftext|>\r\nthe cat\r\n' >"$dir/crlf.txt"
+tr -d '\r' <"$dir/crlf.txt" >"$dir/lf.txt"
+for ends in lf crlf; do
+    "$SOLERA" tokenize --tokenizer "$dir/t.json" --unix-lines --input "$dir/$ends.txt" -o "$dir/$ends.h5" 2>/dev/null || fail "--unix-lines"
+    "$SOLERA" train-tokenizer --vocab 260 --unix-lines --input "$dir/$ends.txt" -o "$dir/$ends.json" 2>/dev/null || fail "train-tokenizer --unix-lines"
+done
+cmp "$dir/lf.h5" "$dir/crlf.h5" && cmp "$dir/lf.json" "$dir/crlf.json" || fail "--unix-lines: CR LF is not LF"
+"$SOLERA" tokenize --tokenizer "$dir/t.json" --input "$dir/crlf.txt" -o "$dir/crlf.h5" 2>/dev/null
+! cmp -s "$dir/lf.h5" "$dir/crlf.h5" || fail "CR LF is LF without --unix-lines"
+
 # text_bytes counts the text alone; values without one are left out and counted if asked
 printf '{"text":"hi","meta":"a long field"}\n{"text":null}\n{"text":"\\ud800"}\n{"text":"\\u00e9"}\n' >"$dir/some.jsonl"
 "$SOLERA" tokenize --tokenizer "$dir/t.json" --input "$dir/some.jsonl" -o "$dir/some.h5" --skip-bad --json >"$dir/counts" 2>"$dir/err" || fail "--skip-bad"
