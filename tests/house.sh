@@ -2,7 +2,7 @@
 # What src/README.md says is so: its rooms, layers and owners of headers are those of
 # scripts/check_layers.sh and the folders of src, every path that it names exists, every name of the
 # code stands in the code, every .c file opens with a comment that names files which exist, no two
-# files have one name, and each section fits on a screen.
+# files have one name, and each section fits on a screen. checkpoints/SCHEMA.md names what is written.
 set -u
 export LC_ALL=C # awk counts bytes
 cd "$(dirname "$0")/.." || exit 1
@@ -74,4 +74,13 @@ awk '/^## / { if (n > 60) print name; name = $0; n = 0 } { n++ } END { if (n > 6
 [ ! -s "$dir/long" ] || wrong "more than a screen of 60 lines: $(cat "$dir/long")"
 awk 'length > 100 && !/^\|/ { print FNR }' "$page" >"$dir/wide"
 [ ! -s "$dir/wide" ] || wrong "lines of more than 100 columns: $(tr '\n' ' ' <"$dir/wide")"
+
+# Every name that the code writes into a file stands in the schema.
+page=checkpoints/SCHEMA.md
+grep -ohE '(FIELD|sol_h5_(set|put|add|write)[a-z0-9_]*)\(([a-z_&>.-]+, )*"[a-z_/0-9]+"' src/*/*.c |
+    sed 's/.*"\(.*\)"/\1/' | sort -u >"$dir/written"
+[ "$(wc -l <"$dir/written")" -ge 50 ] || wrong "fewer than 50 names are written: how does the code write them now?"
+while read -r name; do
+    grep -qwF -- "$name" "$page" || wrong "does not name $name"
+done <"$dir/written"
 exit $bad

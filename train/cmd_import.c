@@ -113,9 +113,9 @@ const sol_verb sol_verb_import = {
     .summary = "turn a model of another program into a model file",
     .details = "SRC is a Hugging Face folder (config.json, safetensors, tokenizer.json) or a GGUF "
                "file (of a model in\n"
-               "several files the first) of LLaMA, Mistral, Qwen2, Qwen3 or SmolLM3, or a llama2.c "
-               ".bin (with\n"
-               "--tokenizer). Streams: memory does not grow with the model.",
+               "several files the first) of LLaMA, Mistral, Qwen2, Qwen3, SmolLM3 or BitNet (with "
+               "SiLU), or a\n"
+               "llama2.c .bin (with --tokenizer). Streams: memory does not grow with the model.",
     .options = options,
     .args_size = sizeof(struct args),
     .run = run,
