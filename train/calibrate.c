@@ -328,7 +328,7 @@ sol_status sol_job_calibration_check(const sol_config *c, const char *key, const
 }
 
 sol_status sol_job_calibration_open(sol_job_calibration *r, sol_program *p, const sol_config *c,
-                                    const sol_run_dir *dir, const sol_model *m,
+                                    const sol_run_dir *dir, sol_job_made how, const sol_model *m,
                                     const sol_tokenizer *t, const char *key,
                                     const sol_job_data *train, sol_err *err)
 {
@@ -339,8 +339,7 @@ sol_status sol_job_calibration_open(sol_job_calibration *r, sol_program *p, cons
         r->key = "calibrate.data";
         sol_run_dir_file(dir, "tokens-calibrate.h5", made);
         sol_sources one = sol_one_source(c->calibrate.data);
-        bool is_made = dir->has_run || sol_dist_rank(p->dist) > 0;
-        st = sol_job_open_data(p, c, r->key, &one, made, is_made, t, &r->own, err);
+        st = sol_job_open_data(p, c, r->key, &one, made, how, t, &r->own, err);
         r->data = &r->own;
     }
     return st == SOL_OK ? sol_job_calibration_check(c, r->key, r->data, err) : st;

@@ -31,9 +31,10 @@ sol_status sol_job_calibration_check(const sol_config *c, const char *key, const
 
 /* All that a calibration may be refused for, before anything of it is written: the quantizer, the
  * data, which are those of calibrate.data or, where it is unset, `train` that `key` named. m: what
- * will be calibrated. Ranks other than the first come after it. A failure wants a free, too. */
+ * will be calibrated. how: the dataset of calibrate.data. Ranks other than the first come after it.
+ * A failure wants a free, too. */
 sol_status sol_job_calibration_open(sol_job_calibration *r, sol_program *p, const sol_config *c,
-                                    const sol_run_dir *dir, const sol_model *m,
+                                    const sol_run_dir *dir, sol_job_made how, const sol_model *m,
                                     const sol_tokenizer *t, const char *key,
                                     const sol_job_data *train, sol_err *err);
 /* Calibrates m (from model.init) in place. dir: begun; blocks that it holds of an earlier process

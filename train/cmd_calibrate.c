@@ -93,6 +93,7 @@ typedef struct calibrate_job {
     sol_job_norms norms;
     sol_job_data train;
     sol_job_calibration result;
+    sol_job_same same; /* on the first rank */
     char *yaml;
 } calibrate_job;
 
@@ -140,20 +141,22 @@ static sol_status claim_dir(sol_program *p, calibrate_job *j, sol_err *err)
     SOL_TRY(refuse_training(j, err));
     SOL_TRY(sol_run_dir_claim(&j->dir, j->yaml, err));
     if (!j->dir.has_run) return SOL_OK;
-    return sol_job_compare_run(p, j->config, &j->dir, j->config->train.steps, true, NULL, err);
+    return sol_job_compare_run(p, j->config, &j->dir, j->config->train.steps, true, &j->same, err);
 }
 
 static sol_status open_data(sol_program *p, calibrate_job *j, sol_err *err)
 {
     const sol_config *c = j->config;
-    bool is_made = j->dir.has_run || sol_dist_rank(p->dist) > 0;
+    bool is_first = sol_dist_rank(p->dist) == 0, goes_on = j->dir.has_run;
     char path[SOL_PATH_MAX];
     sol_run_dir_file(&j->dir, "tokens-train.h5", path);
     if (!c->calibrate.data[0])
-        SOL_TRY(sol_job_open_data(p, c, "data.train", c->data.train, path, is_made,
+        SOL_TRY(sol_job_open_data(p, c, "data.train", c->data.train, path,
+                                  sol_job_made_how(is_first, goes_on, j->same.train),
                                   j->model.tokenizer, &j->train, err));
-    return sol_job_calibration_open(&j->result, p, c, &j->dir, j->model.model, j->model.tokenizer,
-                                    "data.train", &j->train, err);
+    return sol_job_calibration_open(
+        &j->result, p, c, &j->dir, sol_job_made_how(is_first, goes_on, j->same.calibrate),
+        j->model.model, j->model.tokenizer, "data.train", &j->train, err);
 }
 
 /* Rank 0 makes the files that the others then read. */

@@ -61,8 +61,9 @@ static sol_status open_data(maker *m, sol_err *err)
     const sol_config *c = m->config;
     char made[SOL_PATH_MAX];
     made_tokens(c, made);
-    SOL_TRY(sol_job_open_data(m->program, c, "data.train", c->data.train, made, true, m->tokenizer,
-                              &m->data, err));
+    bool goes_on = sol_file_exists(c->distill.cache);
+    SOL_TRY(sol_job_open_data(m->program, c, "data.train", c->data.train, made,
+                              sol_job_made_how(true, goes_on, false), m->tokenizer, &m->data, err));
     SOL_TRY(sol_job_batcher(c, &m->data, &m->batcher, err));
     m->batcher.answers_only = false; /* a cache is of all tokens: training counts those it learns */
     return SOL_OK;

@@ -311,8 +311,24 @@ static sol_status refuse_other_run(const sol_config *old, const sol_config *c, c
                     dir, text, model, lambda);
 }
 
+static bool same_paths(const sol_sources *a, const sol_sources *b)
+{
+    int n = a ? a->n : 0;
+    if (n != (b ? b->n : 0)) return false;
+    for (int i = 0; i < n; i++)
+        if (strcmp(a->row[i].path, b->row[i].path) != 0) return false;
+    return true;
+}
+
+static void compare_names(const sol_config *old, const sol_config *c, sol_job_same *same)
+{
+    same->train = same->train && same_paths(old->data.train, c->data.train);
+    same->eval = same->eval && strcmp(old->data.eval, c->data.eval) == 0;
+    same->calibrate = same->calibrate && strcmp(old->calibrate.data, c->calibrate.data) == 0;
+}
+
 sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir, int64_t done,
-                           const char *name, const char *yaml, bool say, bool *same_eval,
+                           const char *name, const char *yaml, bool say, sol_job_same *same,
                            sol_err *err)
 {
     sol_config *old = NULL;
@@ -325,8 +341,7 @@ sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir,
         st = sol_config_fail(c, "train.steps", err,
                              "%lld, but %s has done %lld: it does not go back",
                              (long long)c->train.steps, dir, (long long)done);
-    if (st == SOL_OK && same_eval)
-        *same_eval = *same_eval && strcmp(old->data.eval, c->data.eval) == 0;
+    if (st == SOL_OK) compare_names(old, c, same);
     if (st == SOL_OK && say && text[0])
         sol_log_line(&p->log, SOL_LOG_INFO, "changed since the last time: %s", text);
     sol_free(text);
@@ -335,13 +350,13 @@ sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir,
 }
 
 sol_status sol_job_compare_run(sol_program *p, const sol_config *c, const sol_run_dir *dir,
-                               int64_t done, bool say, bool *same_eval, sol_err *err)
+                               int64_t done, bool say, sol_job_same *same, sol_err *err)
 {
     char path[SOL_PATH_MAX], *yaml = NULL;
     size_t n;
     sol_run_dir_file(dir, "config.yaml", path);
     sol_status st = sol_file_read(path, &yaml, &n, err);
-    if (st == SOL_OK) st = sol_job_compare(p, c, dir->path, done, path, yaml, say, same_eval, err);
+    if (st == SOL_OK) st = sol_job_compare(p, c, dir->path, done, path, yaml, say, same, err);
     sol_free(yaml);
     return st;
 }
@@ -389,60 +404,104 @@ static void warn_of_newer(const sol_program *p, const char *path, const char *ma
                  path, made);
 }
 
-static sol_status open_tokens(sol_program *p, const sol_config *c, const char *key,
-                              const char *path, const char *made, bool keep_made,
-                              uint64_t max_bytes, const sol_tokenizer *t, sol_job_tokens *d,
+static sol_status open_dataset(const char *path, sol_job_tokens *d, sol_err *err)
+{
+    sol_status st = sol_dataset_open(&d->file, path, err);
+    d->open = st == SOL_OK;
+    return st;
+}
+
+/* The dataset of a text, which leaves no file. */
+static sol_status open_unkept(sol_program *p, const sol_config *c, const char *path,
+                              const sol_tokenizer *t, uint64_t max_bytes, sol_job_tokens *d,
                               sol_err *err)
 {
-    sol_err why = {0};
-    sol_status st = SOL_OK;
-    memset(d, 0, sizeof *d);
-    if (is_text(path)) {
-        if (!keep_made || !sol_file_exists(made))
-            st = make_dataset(p, c, path, made, t, max_bytes, &d->part, &why);
-        else
-            warn_of_newer(p, path, made);
-        path = made;
-    }
-    if (st == SOL_OK) st = sol_dataset_open(&d->file, path, &why);
-    d->open = st == SOL_OK;
+    const char *temp = getenv("TMPDIR");
+    char dir[SOL_PATH_MAX / 2], made[SOL_PATH_MAX];
+    snprintf(dir, sizeof dir, "%s/solera-XXXXXX", temp && temp[0] ? temp : "/tmp");
+    if (!mkdtemp(dir)) return sol_fail_errno(err, dir, "cannot make directory");
+    snprintf(made, sizeof made, "%s/tokens.h5", dir);
+    sol_status st = make_dataset(p, c, path, made, t, max_bytes, &d->part, err);
+    if (st == SOL_OK) st = open_dataset(made, d, err);
+    unlink(made); /* it stays mapped */
+    rmdir(dir);
+    return st;
+}
+
+/* Is the dataset that was made once of this text? */
+static sol_status compare_text(sol_program *p, const sol_config *c, const char *path,
+                               const sol_dataset *was, const sol_tokenizer *t, sol_err *err)
+{
+    sol_job_tokens now = {0};
+    sol_status st = open_unkept(p, c, path, t, 0, &now, err);
+    if (st == SOL_OK && now.file.digest != was->digest)
+        st = sol_fail(err, SOL_ERR_CONFIG,
+                      "%s: cannot resume, this is not the text that the run began with", path);
+    sol_job_close_tokens(&now);
+    return st;
+}
+
+static sol_status open_text(sol_program *p, const sol_config *c, const char *path, const char *made,
+                            sol_job_made how, const sol_tokenizer *t, sol_job_tokens *d,
+                            sol_err *err)
+{
+    bool again = how == SOL_MADE_AGAIN || !sol_file_exists(made);
+    if (again) SOL_TRY(make_dataset(p, c, path, made, t, 0, &d->part, err));
+    SOL_TRY(open_dataset(made, d, err));
+    if (again) return SOL_OK;
+    if (how == SOL_MADE_COMPARED) return compare_text(p, c, path, &d->file, t, err);
+    warn_of_newer(p, path, made);
+    return SOL_OK;
+}
+
+/* What was opened, with status st and `why`, against the job. */
+static sol_status check_tokens(const sol_config *c, const char *key, const char *path,
+                               const sol_tokenizer *t, sol_job_tokens *d, sol_status st,
+                               sol_err *why, sol_err *err)
+{
     if (st == SOL_OK && d->file.tokens.tokenizer_hash != sol_tokenizer_hash(t))
-        st = sol_fail(&why, SOL_ERR_CONFIG, "%s: was made with another tokenizer than the model's",
+        st = sol_fail(why, SOL_ERR_CONFIG, "%s: was made with another tokenizer than the model's",
                       path);
     if (st == SOL_OK) return SOL_OK;
     sol_job_close_tokens(d);
-    if (st == SOL_ERR_INTERRUPTED) return sol_fail(err, st, "%s", why.text);
-    return sol_job_blame(c, key, st, &why, err);
+    return sol_job_blame(c, key, st, why, err);
+}
+
+sol_job_made sol_job_made_how(bool is_first, bool goes_on, bool same)
+{
+    if (is_first && !goes_on) return SOL_MADE_AGAIN;
+    return is_first && !same ? SOL_MADE_COMPARED : SOL_MADE_TAKEN;
 }
 
 sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key,
-                               const char *path, const char *made, bool keep_made,
+                               const char *path, const char *made, sol_job_made how,
                                const sol_tokenizer *t, sol_job_tokens *d, sol_err *err)
 {
-    return open_tokens(p, c, key, path, made, keep_made, 0, t, d, err);
+    sol_err why = {0};
+    bool text = is_text(path);
+    *d = (sol_job_tokens){0};
+    sol_status st =
+        text ? open_text(p, c, path, made, how, t, d, &why) : open_dataset(path, d, &why);
+    return check_tokens(c, key, text ? made : path, t, d, st, &why, err);
 }
 
 sol_status sol_job_look_at_tokens(sol_program *p, const sol_config *c, const char *key,
                                   const char *path, const sol_tokenizer *t, sol_job_tokens *d,
                                   sol_err *err)
 {
-    const char *temp = getenv("TMPDIR");
-    char dir[SOL_PATH_MAX / 2], made[SOL_PATH_MAX];
     struct stat s;
-    sol_err why;
-    if (stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode)) {
-        sol_fail(&why, SOL_ERR_USAGE,
-                 "%s: is no regular file: what is read here the run would miss; plan with a file",
-                 path);
-        return sol_job_blame(c, key, why.status, &why, err);
-    }
-    snprintf(dir, sizeof dir, "%s/solera-XXXXXX", temp && temp[0] ? temp : "/tmp");
-    if (!mkdtemp(dir)) return sol_fail_errno(err, dir, "cannot make directory");
-    snprintf(made, sizeof made, "%s/tokens.h5", dir);
-    sol_status st = open_tokens(p, c, key, path, made, false, SOL_LOOK_BYTES, t, d, err);
-    unlink(made); /* it stays mapped */
-    rmdir(dir);
-    return st;
+    sol_err why = {0};
+    sol_status st;
+    *d = (sol_job_tokens){0};
+    if (stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode))
+        st = sol_fail(
+            &why, SOL_ERR_USAGE,
+            "%s: is no regular file: what is read here the run would miss; plan with a file", path);
+    else if (is_text(path))
+        st = open_unkept(p, c, path, t, SOL_LOOK_BYTES, d, &why);
+    else
+        st = open_dataset(path, d, &why);
+    return check_tokens(c, key, path, t, d, st, &why, err);
 }
 
 void sol_job_close_tokens(sol_job_tokens *d)

@@ -57,15 +57,20 @@ sol_self_opts sol_job_self(const sol_config *c);
 /* How the job cuts the data that it is measured on. */
 sol_windows sol_job_windows(const sol_config *c);
 
+/* Keys that name files as they did the last time. */
+typedef struct sol_job_same {
+    bool train, eval, calibrate; /* data.train, data.eval, calibrate.data */
+} sol_job_same;
+
 /* The job of a run that is resumed after `done` steps, as YAML named `name`, against c:
  * SOL_ERR_CONFIG where keys that would make it another run differ, else what changed is logged, if
- * `say`; also where more steps are done than it has. *same_eval (may be NULL) becomes false where
- * data.eval is another file. _run: the job in the directory's config.yaml. */
+ * `say`; also where more steps are done than it has. What is other in *same becomes false. _run:
+ * the job in the directory's config.yaml. */
 sol_status sol_job_compare(sol_program *p, const sol_config *c, const char *dir, int64_t done,
-                           const char *name, const char *yaml, bool say, bool *same_eval,
+                           const char *name, const char *yaml, bool say, sol_job_same *same,
                            sol_err *err);
 sol_status sol_job_compare_run(sol_program *p, const sol_config *c, const sol_run_dir *dir,
-                               int64_t done, bool say, bool *same_eval, sol_err *err);
+                               int64_t done, bool say, sol_job_same *same, sol_err *err);
 
 /* Token data: a dataset file, mapped; a text file becomes one first. */
 typedef struct sol_job_tokens {
@@ -73,11 +78,19 @@ typedef struct sol_job_tokens {
     bool open;
     bool part; /* the beginning of a text, whose end was not looked at */
 } sol_job_tokens;
-/* key: "data.train" or "data.eval", for errors. made: where the dataset of a text file is written;
- * one that is there is taken when keep_made is set. The data must belong to the model's tokenizer.
+/* What becomes of a dataset that was made of a text before: it is made again; it is taken, whatever
+ * became of the text; or it is taken where the text, which now has another name, is still the same.
  */
+typedef enum { SOL_MADE_AGAIN, SOL_MADE_TAKEN, SOL_MADE_COMPARED } sol_job_made;
+/* On the first rank, or another one, which comes after it; of a run that goes on with what it made,
+ * or not; whose key names the text as it did. */
+sol_job_made sol_job_made_how(bool is_first, bool goes_on, bool same);
+
+/* key: "data.train" or "data.eval", for errors. path: where the dataset of a text file is written,
+ * and may be. The data must belong to the model's tokenizer. SOL_ERR_CONFIG, too: compared, the
+ * text is another one. */
 sol_status sol_job_open_tokens(sol_program *p, const sol_config *c, const char *key,
-                               const char *path, const char *made, bool keep_made,
+                               const char *path, const char *made, sol_job_made how,
                                const sol_tokenizer *t, sol_job_tokens *d, sol_err *err);
 /* The same without leaving anything, for a plan: of a text the first SOL_LOOK_BYTES, which say
  * nearly always whether a run could read it. */

@@ -81,7 +81,7 @@ static sol_status check_once(const sol_config *c, const char *key, const sol_sou
 }
 
 sol_status sol_job_open_data(sol_program *p, const sol_config *c, const char *key,
-                             const sol_sources *files, const char *made, bool keep_made,
+                             const sol_sources *files, const char *made, sol_job_made how,
                              const sol_tokenizer *t, sol_job_data *d, sol_err *err)
 {
     *d = (sol_job_data){0};
@@ -89,8 +89,7 @@ sol_status sol_job_open_data(sol_program *p, const sol_config *c, const char *ke
     for (int i = 0; i < files->n; i++) {
         char path[SOL_PATH_MAX];
         sol_job_made_name(made, i, path);
-        SOL_TRY(sol_job_open_tokens(p, c, key, files->row[i].path, path, keep_made, t, &d->file[i],
-                                    err));
+        SOL_TRY(sol_job_open_tokens(p, c, key, files->row[i].path, path, how, t, &d->file[i], err));
         add_file(d, files, i);
     }
     return take_digests(c, key, d, err);

@@ -23,7 +23,7 @@ sol_sources sol_job_sampled_source(const sol_config *c, const char *path);
 /* As sol_job_open_tokens, for every file. made: where the dataset of a text file is written, if it
  * is the first file; sol_job_made_name says where that of file i is. */
 sol_status sol_job_open_data(sol_program *p, const sol_config *c, const char *key,
-                             const sol_sources *files, const char *made, bool keep_made,
+                             const sol_sources *files, const char *made, sol_job_made how,
                              const sol_tokenizer *t, sol_job_data *d, sol_err *err);
 /* As sol_job_look_at_tokens. */
 sol_status sol_job_look_at_data(sol_program *p, const sol_config *c, const char *key,

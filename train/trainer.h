@@ -82,8 +82,8 @@ typedef struct sol_trainer {
     int n_tasks;
     sol_job_teacher teacher; /* empty without distill.teacher */
     bool went_back;          /* a resume with more steps left checkpoints behind */
-    bool same_eval; /* a resume whose data.eval is the file of the last time, by all that tells */
-    int32_t *batch; /* [micro-batches] x (inputs, targets, doc_start) of [rows, T] */
+    sol_job_same same;       /* as the last time; all, in a new run */
+    int32_t *batch;          /* [micro-batches] x (inputs, targets, doc_start) of [rows, T] */
     sol_residual residual;
     sol_lr_schedule lr;
     sol_reduction reduction;

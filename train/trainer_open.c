@@ -74,7 +74,7 @@ static sol_status open_train_data(sol_trainer *t, const opening *o, sol_err *err
     const sol_run_state *was = &o->from.state;
     const sol_config *c = t->config;
     bool self = c->data.source == SOL_DATA_SELF, made = !sol_trainer_writes(t);
-    bool keep = made || t->dir.has_run;
+    sol_job_made how = sol_job_made_how(!made, t->saved_step >= 0, t->same.train);
     char sampled[SOL_PATH_MAX], tokens[SOL_PATH_MAX];
     sol_run_dir_file(&t->dir, "tokens-self.h5", sampled);
     sol_run_dir_file(&t->dir, "tokens-train.h5", tokens);
@@ -89,8 +89,8 @@ static sol_status open_train_data(sol_trainer *t, const opening *o, sol_err *err
         SOL_TRY(sol_job_sample_self(t->program, c, &t->dir, &plain, t->tokenizer, sampled, err));
     }
     sol_sources files = self ? sol_job_sampled_source(c, sampled) : *c->data.train;
-    SOL_TRY(sol_job_open_data(t->program, c, train_key(t), &files, tokens,
-                              made || (keep && t->saved_step >= 0), t->tokenizer, &t->train, err));
+    SOL_TRY(sol_job_open_data(t->program, c, train_key(t), &files, tokens, how, t->tokenizer,
+                              &t->train, err));
     if (self) t->train.name[0] = "from the model itself";
     SOL_TRY(sol_job_batcher(c, &t->train, &t->batcher, err));
     t->batcher.drawn = was->drawn;
@@ -116,13 +116,13 @@ static void compare_eval(sol_trainer *t, const sol_run_state *was)
 static sol_status open_eval_data(sol_trainer *t, opening *o, sol_err *err)
 {
     const sol_config *c = t->config;
-    bool made = !sol_trainer_writes(t);
+    bool keep = !sol_trainer_writes(t) || (t->dir.has_run && t->same.eval);
     char path[SOL_PATH_MAX];
     sol_run_dir_file(&t->dir, "tokens-eval.h5", path);
     if (c->train.eval_every > 0) {
         SOL_TRY(sol_job_open_tokens(t->program, c, "data.eval", c->data.eval, path,
-                                    made || (t->dir.has_run && t->same_eval), t->tokenizer,
-                                    &t->eval, err));
+                                    keep ? SOL_MADE_TAKEN : SOL_MADE_AGAIN, t->tokenizer, &t->eval,
+                                    err));
         compare_eval(t, &o->from.state);
     }
     return sol_job_tasks(c, &t->tasks, &t->n_tasks, err);
@@ -200,12 +200,12 @@ static sol_status open_state(sol_trainer *t, opening *o, sol_err *err)
 {
     const sol_config *c = t->config;
     sol_checkpoint *from = &o->from;
-    t->same_eval = true;
+    t->same = (sol_job_same){true, true, true};
     bool found = t->saved_step >= 0;
     SOL_TRY(choose_lanes(t, o, err));
     if (found)
         SOL_TRY(sol_job_compare(t->program, c, t->dir.path, t->saved_step, "the checkpoint's job",
-                                from->file.config_yaml, true, &t->same_eval, err));
+                                from->file.config_yaml, true, &t->same, err));
     if (t->dir.has_run) SOL_TRY(sol_trainer_compare_config(t, err));
     SOL_TRY(sol_job_cut_step(c, sol_dist_size(t->dist), &t->cut, err));
     SOL_TRY(sol_config_write(c, &t->config_yaml, err));
@@ -319,9 +319,10 @@ static bool calibrates(const sol_trainer *t)
 static sol_status open_calibration(sol_trainer *t, sol_job_calibration *r, sol_err *err)
 {
     const char *key = train_key(t);
+    sol_job_made how = sol_job_made_how(sol_trainer_writes(t), t->dir.has_run, t->same.calibrate);
     if (!calibrates(t)) return SOL_OK;
-    return sol_job_calibration_open(r, t->program, t->config, &t->dir, t->model, t->tokenizer, key,
-                                    &t->train, err);
+    return sol_job_calibration_open(r, t->program, t->config, &t->dir, how, t->model, t->tokenizer,
+                                    key, &t->train, err);
 }
 
 static const double probed_from = 2e10; /* operations: the probe takes about half of that */

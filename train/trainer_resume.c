@@ -13,7 +13,7 @@ sol_status sol_trainer_compare_config(sol_trainer *t, sol_err *err)
     sol_run_dir_file(&t->dir, "config.yaml", path);
     if (t->saved_step >= 0 && !sol_file_exists(path)) return SOL_OK;
     return sol_job_compare_run(t->program, t->config, &t->dir, sol_max_i64(t->saved_step, 0),
-                               t->saved_step < 0, &t->same_eval, err);
+                               t->saved_step < 0, &t->same, err);
 }
 
 static sol_status read_checkpoint(const sol_trainer *t, const char *path, sol_checkpoint *from,
