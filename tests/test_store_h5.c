@@ -187,6 +187,32 @@ START_TEST(growing_dataset)
 }
 END_TEST
 
+/* What a live dataset has before the commit, as records of a study that goes on, stays. */
+START_TEST(live_dataset)
+{
+    sol_h5_writer *w;
+    sol_h5_file f;
+    char name[8], out[3];
+    int id[2];
+    int64_t n = 3;
+    ck_ok(sol_h5_create(&w, path, "solera-test", err));
+    for (int i = 0; i < 2; i++) {
+        snprintf(name, sizeof name, "/%c", 'a' + i);
+        ck_ok(sol_h5_live(w, name, SOL_H5_U8, 1, &n, &id[i], err));
+    }
+    ck_ok(sol_h5_begin(w, err));
+    for (int i = 0; i < 2; i++) ck_ok(sol_h5_append(w, id[i], "xyz", 3, err));
+    ck_ok(sol_h5_commit(&w, err));
+    ck_ok(sol_h5_open(&f, path, err));
+    for (int i = 0; i < 2; i++) {
+        snprintf(name, sizeof name, "/%c", 'a' + i);
+        ck_ok(sol_h5_read(&f, sol_h5_find(&f, name), out, err));
+        ck_assert_mem_eq(out, "xyz", 3);
+    }
+    sol_h5_close(&f);
+}
+END_TEST
+
 START_TEST(writer_is_atomic_and_strict)
 {
     sol_h5_writer *w;
@@ -431,6 +457,6 @@ END_TEST
 SOL_TEST_MAIN("store_h5", tcase_add_checked_fixture(tc, setup, teardown);
               tcase_add_test(tc, crc_known_answers); tcase_add_test(tc, our_reader_reads);
               tcase_add_test(tc, libhdf5_reads); tcase_add_test(tc, growing_dataset);
-              tcase_add_test(tc, writer_is_atomic_and_strict); tcase_add_test(tc, foreign_files);
-              tcase_add_test(tc, strings_of_variable_length);
+              tcase_add_test(tc, live_dataset); tcase_add_test(tc, writer_is_atomic_and_strict);
+              tcase_add_test(tc, foreign_files); tcase_add_test(tc, strings_of_variable_length);
               tcase_add_test(tc, too_many_attributes); tcase_add_test(tc, damaged_heaps))

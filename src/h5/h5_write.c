@@ -206,7 +206,7 @@ static sol_status write_structure(sol_h5_writer *w, sol_err *err)
     }
     for (size_t i = 0; i < w->tree.n; i++) {
         const sol_h5_node *n = &w->tree.node[i];
-        if (n->has_crc && n->offset + n->bytes > reach) reach = n->offset + n->bytes;
+        if (n->offset + n->filled > reach) reach = n->offset + n->filled;
     }
     /* Readers expect the file to reach the end of the last allocation. */
     return reach < end ? sol_out_write(&w->out, end - 1, "", 1, err) : SOL_OK;
