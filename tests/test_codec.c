@@ -208,9 +208,39 @@ START_TEST(what_cannot_be_packed_says_so)
 }
 END_TEST
 
+/* A scale that fp16 does not hold is refused, the largest that it does is kept; what was allocated
+ * is freed. */
+START_TEST(scales_beyond_fp16)
+{
+    static const float bad[] = {65520, -1e30f, INFINITY, NAN};
+    sol_ctx *ctx;
+    ck_ok(sol_ctx_create(&ctx, 1, SOL_TIER_BEST, NULL, err));
+    sol_quant_spec spec = {.method = sol_quantizer_find("sherry"),
+                           .granularity = SOL_PER_GROUP,
+                           .group_size = 32,
+                           .scale_dtype = SOL_F32};
+    for (int i = 0; i <= 4; i++) {
+        sol_stored m;
+        float w[128];
+        for (int k = 0; k < 128; k++) w[k] = k < 96 ? 1 : i < 4 ? bad[i] : 65519;
+        if (i < 4) {
+            ck_fails(sol_packed_from_weights(ctx, &spec, w, 2, 64, &m, err), SOL_ERR_NONFINITE,
+                     "scale 1 of row 1 is");
+            ck_assert_ptr_null(m.data);
+            continue;
+        }
+        ck_ok(sol_packed_from_weights(ctx, &spec, w, 2, 64, &m, err));
+        ck_assert_float_eq(sol_f16_to_f32(m.scales[2]), 1);
+        ck_assert_float_eq(sol_f16_to_f32(m.scales[3]), 65504);
+        sol_stored_free(&m);
+    }
+    sol_ctx_free(&ctx);
+}
+END_TEST
+
 SOL_TEST_MAIN("codec", tcase_add_test(tc, all_codes_round_trip);
               tcase_add_test(tc, only_one_zero_has_a_code);
               tcase_add_test(tc, packed_equals_effective);
               tcase_add_test(tc, any_bytes_decode_to_valid_blocks);
-              tcase_add_test(tc, column_of_a_block);
+              tcase_add_test(tc, column_of_a_block); tcase_add_test(tc, scales_beyond_fp16);
               tcase_add_test(tc, what_cannot_be_packed_says_so))
