@@ -283,6 +283,21 @@ START_TEST(init_is_normal_and_the_same_for_any_threads)
     for (int64_t i = 0; i < m->n_elements; i++)
         different += ((sol_bf16 *)other->data)[i] != sol_f32_to_bf16(((float *)m->data)[i]);
     ck_assert_int_eq(different, 0);
+    /* Any stretch of a parameter, drawn by itself. */
+    for (int i = 0; i < m->n_params; i++) {
+        int64_t n = sol_param_count(&m->params[i]), first = n / 3 + 1, some = n / 2;
+        float *f32;
+        sol_bf16 *bf16;
+        ck_ok(sol_alloc_array((void **)&f32, (size_t)some, sizeof *f32, err));
+        ck_ok(sol_alloc_array((void **)&bf16, (size_t)some, sizeof *bf16, err));
+        sol_param_init_random(NULL, m, i, 42, first, some, SOL_F32, f32);
+        sol_param_init_random(NULL, m, i, 42, first, some, SOL_BF16, bf16);
+        int64_t at = m->params[i].offset + first;
+        ck_assert_mem_eq(f32, (float *)m->data + at, (size_t)some * sizeof *f32);
+        ck_assert_mem_eq(bf16, (sol_bf16 *)other->data + at, (size_t)some * sizeof *bf16);
+        sol_free(f32);
+        sol_free(bf16);
+    }
     sol_model_free(&other);
     sol_model_free(&m);
 }

@@ -212,6 +212,9 @@ static void check_shard(const sol_ctx *ctx, const sol_adamw_config *c, sol_dtype
     size_t size = sol_dtype_size(dtype), moment = sol_dtype_size(c->moments);
     sol_adamw *all, *o, *cut;
     ck_ok(sol_adamw_create(&all, m, c, err));
+    ck_assert_uint_eq(sol_adamw_bytes(m, c),
+                      2 * ((size_t)m->n_elements * moment +
+                           (size_t)all->n_blocks * sizeof *all->m_scale * (c->moments == SOL_U8)));
     ck_ok(sol_adamw_create_shard(&o, part, c, &shard, err));
     for (int t = 0; t < 3; t++) {
         float *g = gradient(m, (uint64_t)t), *own = gathered(&shard, g, sizeof *g);

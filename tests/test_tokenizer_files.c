@@ -578,6 +578,13 @@ START_TEST(serialized_and_json_are_the_same)
     /* Its merges reach all its tokens: ignore_merges makes no difference. */
     expect_same_arrays(t, "gpt2", "llama-bpe");
     uint64_t before = sol_tokenizer_hash(u);
+    /* What files keep beside the vocabulary is no part of it. */
+    ck_assert_ptr_null(sol_tokenizer_chat_template(u));
+    ck_ok(sol_tokenizer_set_chat_template(u, "{{ messages }}", 2, err));
+    ck_ok(sol_tokenizer_set_generation(u, "{\"a\": 1}", 8, err));
+    ck_assert_str_eq(sol_tokenizer_chat_template(u), "{{");
+    ck_assert_str_eq(sol_tokenizer_generation(u), "{\"a\": 1}");
+    ck_assert_uint_eq(sol_tokenizer_hash(u), before);
     ck_ok(sol_tokenizer_set_bos_eos(u, -1, 5, err));
     ck_assert_int_eq(sol_tokenizer_eos(u), 5);
     ck_assert_int_eq(sol_tokenizer_bos(u), sol_tokenizer_bos(t));
