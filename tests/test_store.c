@@ -98,6 +98,7 @@ static void make_checkpoint(sol_checkpoint *c, sol_model_config config, sol_dtyp
                                .ema_loss = 1.0 / 3,
                                .data_digest = 6,
                                .teacher_digest = 7,
+                               .cache_digest = 8,
                                .eval_digest = 1ull << 63};
     ck_ok(sol_copy_string(&c->file.config_yaml, "run:\n  seed: 1\n", 15, err));
     c->file.quant = small_spec();

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/crc.h"
 #include "base/num.h"
 #include "run_model.h"
 
@@ -193,6 +194,26 @@ static sol_status open_cache(const sol_config *c, const sol_job_student *s, bool
                         : sol_job_blame(c, "distill.cache", st, &why, err);
 }
 
+/* Caches of one teacher differ in how many tokens they hold, in those that were drawn, in the type
+ * that the teacher had: all of it shows in the first window. */
+static sol_status digest_cache(sol_job_teacher *t, int64_t seq, sol_err *err)
+{
+    int64_t k = t->loss.top_k;
+    int32_t *ids = NULL;
+    float *probs = NULL;
+    sol_status st = sol_alloc_array((void **)&ids, (size_t)(seq * k), sizeof *ids, err);
+    if (st == SOL_OK)
+        st = sol_alloc_array((void **)&probs, (size_t)(seq * (k + 1)), sizeof *probs, err);
+    if (st == SOL_OK) st = sol_teacher_cache_read(t->cache, 0, k, ids, probs, NULL, err);
+    if (st == SOL_OK) {
+        uint64_t digest = sol_fnv1a(SOL_FNV_START, ids, (size_t)(seq * k) * sizeof *ids);
+        t->cache_digest = sol_fnv1a(digest, probs, (size_t)(seq * (k + 1)) * sizeof *probs);
+    }
+    sol_free(ids);
+    sol_free(probs);
+    return st;
+}
+
 static sol_status open_trained_cache(const sol_config *c, const sol_job_student *s,
                                      sol_job_teacher *t, sol_err *err)
 {
@@ -212,7 +233,7 @@ static sol_status open_trained_cache(const sol_config *c, const sol_job_student 
             (long long)c->distill.top_k, c->distill.cache, (long long)h->k, (long long)h->samples);
     if (c->distill.top_k == 0) t->loss.top_k = h->k;
     t->loss.samples = h->samples;
-    return SOL_OK;
+    return digest_cache(t, h->seq, err);
 }
 
 /* ---- opening ---- */

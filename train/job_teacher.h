@@ -10,6 +10,7 @@ typedef struct sol_job_teacher {
     sol_teacher_cache *cache; /* NULL: none */
     sol_distill loss;         /* top_k > 0 with a cache */
     uint64_t digest;          /* of the model in the teacher's file */
+    uint64_t cache_digest;    /* of what the cache says of its first window; 0: none */
 } sol_job_teacher;
 
 static inline bool sol_job_has_teacher(const sol_config *c)

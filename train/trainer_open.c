@@ -245,10 +245,15 @@ static sol_status open_teacher(sol_trainer *t, const sol_run_state *was, sol_err
     sol_job_student student = {&t->model->config, t->tokenizer, &t->train};
     sol_job_teacher_close(&t->teacher);
     SOL_TRY(sol_job_teacher_open(t->program, c, &student, &t->teacher, err));
-    if (was->teacher_digest == 0 || was->teacher_digest == t->teacher.digest) return SOL_OK;
-    return sol_fail(err, SOL_ERR_CONFIG,
-                    "%s: cannot resume, this is not the teacher the run was trained with",
-                    sol_job_teacher_path(c));
+    if (was->teacher_digest && was->teacher_digest != t->teacher.digest)
+        return sol_fail(err, SOL_ERR_CONFIG,
+                        "%s: cannot resume, this is not the teacher the run was trained with",
+                        sol_job_teacher_path(c));
+    if (was->cache_digest && was->cache_digest != t->teacher.cache_digest)
+        return sol_fail(err, SOL_ERR_CONFIG,
+                        "%s: cannot resume, this is not the cache the run was trained with",
+                        c->distill.cache);
+    return SOL_OK;
 }
 
 static sol_graph_opts graph_opts(const sol_trainer *t)

@@ -30,6 +30,7 @@ static sol_checkpoint_view lend_state(const sol_trainer *t)
                                        .ema_loss = t->ema_loss,
                                        .data_digest = t->train.digest,
                                        .teacher_digest = t->teacher.digest,
+                                       .cache_digest = t->teacher.cache_digest,
                                        .eval_digest = t->eval_digest}};
     if (t->study) v.study = sol_study_state(t->study, &v.study_bytes);
     return v;

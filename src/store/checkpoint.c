@@ -29,11 +29,11 @@ typedef struct state_row {
 #member, real, offsetof(sol_run_state, member) \
     }
 static const state_row state_rows[] = {
-    ROW(step, false),        ROW(tokens, false),         ROW(drawn, false),
-    ROW(skipped, false),     ROW(seed, false),           ROW(best_eval_loss, true),
-    ROW(best_step, false),   ROW(metrics_bytes, false),  ROW(ema_loss, true),
-    ROW(data_digest, false), ROW(teacher_digest, false), ROW(full_loss, true),
-    ROW(eval_digest, false),
+    ROW(step, false),         ROW(tokens, false),         ROW(drawn, false),
+    ROW(skipped, false),      ROW(seed, false),           ROW(best_eval_loss, true),
+    ROW(best_step, false),    ROW(metrics_bytes, false),  ROW(ema_loss, true),
+    ROW(data_digest, false),  ROW(teacher_digest, false), ROW(full_loss, true),
+    ROW(cache_digest, false), ROW(eval_digest, false),
 };
 #undef ROW
 enum { N_STATE_ROWS = sizeof state_rows / sizeof *state_rows };

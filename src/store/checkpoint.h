@@ -32,6 +32,7 @@ typedef struct sol_run_state {
     double ema_loss;
     uint64_t data_digest;    /* sol_dataset.digest of the training data; 0: unknown */
     uint64_t teacher_digest; /* sol_store_model_digest of the teacher; 0: none */
+    uint64_t cache_digest;   /* of what the teacher's cache says; 0: unknown, or none */
     uint64_t eval_digest;    /* of what best_eval_loss and full_loss were measured on; 0: unknown */
 } sol_run_state;
 

@@ -114,6 +114,13 @@ cached --set run.dir="$dir/resumed" --set checkpoint.every=3 --resume 2>/dev/nul
 cmp "$dir/whole.h5" "$dir/again.h5" || fail "a resume from the cache: other weights"
 metrics_of "$dir/resumed" | cmp -s - "$dir/whole.jsonl" || fail "a resume from the cache: other metrics"
 
+# Another one in its place does not: here of the same teacher, held in fp32.
+cp "$dir/cache.h5" "$dir/kept.h5"
+rm "$dir/cache.h5" "$dir/resumed/ckpt/step-000006.h5"
+make_cache --set distill.teacher_dtype=fp32 2>/dev/null
+expect 2 "cache.h5: cannot resume, this is not the cache the run was trained with" cached --set run.dir="$dir/resumed" --set checkpoint.every=3 --resume
+mv "$dir/kept.h5" "$dir/cache.h5"
+
 # A cache that was killed, then interrupted, then completed has the same bytes.
 cp "$dir/cache.h5" "$dir/undisturbed.h5"
 rm "$dir/cache.h5"
