@@ -176,6 +176,44 @@ START_TEST(a_mixture_keeps_its_shares)
 }
 END_TEST
 
+static int64_t common_divisor(int64_t a, int64_t b)
+{
+    return b ? common_divisor(b, a % b) : a;
+}
+
+/* Weights in the proportion of whole numbers have these as shares, in their lowest terms, whatever
+ * their unit; any others are as near as 65536 draws allow. */
+START_TEST(shares_of_a_mixture)
+{
+    static const double unit[] = {1, 0.1, 1e-3, 7, 1e9, 1.0 / 3};
+    sol_rng rng = sol_rng_make(6, SOL_STREAM_TEST);
+    for (int turn = 0; turn < 400; turn++) {
+        int64_t whole[SOL_MIX_MAX], share[SOL_MIX_MAX], sum = 0, divisor = 0, round;
+        int at;
+        sol_mixture m = {.n = 1 + (int)sol_rng_below(&rng, SOL_MIX_MAX)};
+        for (int i = 0; i < m.n; i++) {
+            whole[i] = 1 + (int64_t)sol_rng_below(&rng, turn % 2 ? 5 : 400);
+            sum += whole[i];
+            divisor = common_divisor(divisor, whole[i]);
+            m.stream[i].weight = (double)whole[i] * unit[turn % 6];
+        }
+        ck_ok(sol_mixture_shares(&m, share, &round, &at, err));
+        ck_assert_int_eq(round, sum / divisor);
+        for (int i = 0; i < m.n; i++) ck_assert_int_eq(share[i], whole[i] / divisor);
+        double all = 0;
+        for (int i = 0; i < m.n; i++)
+            all += m.stream[i].weight = 0.01 + (double)sol_rng_uniform(&rng);
+        ck_ok(sol_mixture_shares(&m, share, &round, &at, err));
+        int64_t given = 0;
+        for (int i = 0; i < m.n; i++) {
+            ck_assert_double_eq_tol((double)share[i], m.stream[i].weight / all * (double)round, 1);
+            given += share[i];
+        }
+        ck_assert_int_eq(given, round);
+    }
+}
+END_TEST
+
 START_TEST(wide_tokens)
 {
     uint32_t id[] = {70000, 1, 128255};
@@ -468,7 +506,8 @@ END_TEST
 SOL_TEST_MAIN("dataset", tcase_add_test(tc, windows_tile_the_stream);
               tcase_add_test(tc, loss_on_answers);
               tcase_add_test(tc, an_epoch_sees_every_window_once);
-              tcase_add_test(tc, a_mixture_keeps_its_shares); tcase_add_test(tc, wide_tokens);
+              tcase_add_test(tc, a_mixture_keeps_its_shares);
+              tcase_add_test(tc, shares_of_a_mixture); tcase_add_test(tc, wide_tokens);
               tcase_add_test(tc, bad_tokens); tcase_add_test(tc, text_documents);
               tcase_add_test(tc, json_documents); tcase_add_test(tc, long_documents);
               tcase_add_test(tc, damaged_gzip); tcase_add_test(tc, bpe_merges_by_frequency))
