@@ -418,6 +418,62 @@ START_TEST(long_documents)
 }
 END_TEST
 
+/* Places to cut by their definition, in texts of what could be taken for something else. */
+START_TEST(places_to_cut)
+{
+    static const struct {
+        const char *text;
+        bool solid;
+    } piece[] = {{"a", true},
+                 {"z", true},
+                 {" ", false},
+                 {" ", false},
+                 {"\n", false},
+                 {"\n", false},
+                 {"\t", false},
+                 {"\x01", false},
+                 {"\x7F", false},
+                 {"\xC2\xA0", false},
+                 {"\xC2\xBF", false},
+                 {"\xC3\xA9", true},
+                 {"\xE0\xA4\x85", true},
+                 {"\xE1\x9A\x80", false},
+                 {"\xE2\x80\xA8", false},
+                 {"\xE3\x80\x80", false},
+                 {"\xE3\x80\x82", true},
+                 {"\xE6\x97\xA5", true},
+                 {"\xF0\x9F\x99\x82", true},
+
+                 {"\xE6\x97", false},
+                 {"\xFF", false}};
+    enum { PIECES = sizeof piece / sizeof *piece, LONGEST = 12 };
+    sol_rng rng = sol_rng_make(8, SOL_STREAM_TEST);
+    int found = 0;
+    for (int turn = 0; turn < 30000; turn++) {
+        char text[4 * LONGEST + 1] = "";
+        int n = 1 + (int)sol_rng_below(&rng, LONGEST), kind[LONGEST];
+        size_t at[LONGEST + 1] = {0}, want[2] = {0, 0};
+        for (int i = 0; i < n; i++) {
+            kind[i] = (int)sol_rng_below(&rng, PIECES);
+            strcat(text, piece[kind[i]].text);
+            at[i + 1] = strlen(text);
+        }
+        for (int i = 1; i < n; i++) {
+            bool before = piece[kind[i - 1]].solid,
+                 line = i > 1 && *piece[kind[i - 1]].text == '\n';
+            if (*piece[kind[i]].text == ' ' && before) want[0] = want[1] = at[i];
+            if (line && piece[kind[i - 2]].solid && piece[kind[i]].solid) want[1] = at[i];
+        }
+        for (int lines = 0; lines < 2; lines++) {
+            size_t cut = sol_text_last_cut(text, at[n], lines);
+            ck_assert_msg(cut == want[lines], "'%s': %zu, not %zu", text, cut, want[lines]);
+            found += cut > 0;
+        }
+    }
+    ck_assert_int_gt(found, 3000);
+}
+END_TEST
+
 START_TEST(damaged_gzip)
 {
     text_file f = {0};
@@ -510,4 +566,5 @@ SOL_TEST_MAIN("dataset", tcase_add_test(tc, windows_tile_the_stream);
               tcase_add_test(tc, shares_of_a_mixture); tcase_add_test(tc, wide_tokens);
               tcase_add_test(tc, bad_tokens); tcase_add_test(tc, text_documents);
               tcase_add_test(tc, json_documents); tcase_add_test(tc, long_documents);
-              tcase_add_test(tc, damaged_gzip); tcase_add_test(tc, bpe_merges_by_frequency))
+              tcase_add_test(tc, places_to_cut); tcase_add_test(tc, damaged_gzip);
+              tcase_add_test(tc, bpe_merges_by_frequency))

@@ -90,7 +90,7 @@ sol_status sol_docs_plain(const char *path, size_t limit, char **text, size_t *n
 
 /* The last place in text[0, n) where a blank follows a character that is none or, with `lines`,
  * behind a single line break between two such characters; 0: none. Characters that are rarely there
- * (invalid UTF-8, U+1000 to U+2FFF) do not count. */
+ * (controls, U+0080 to U+00BF, U+1000 to U+2FFF, invalid UTF-8) do not count. */
 size_t sol_text_last_cut(const char *text, size_t n, bool lines);
 /* Nothing but ASCII white space. */
 bool sol_text_is_blank(const char *text, size_t n);
