@@ -94,6 +94,15 @@ awk -v b="$(number bits_per_byte "$dir/a")" -v p="$(number byte_perplexity "$dir
 { printf '\357\273\277'; cat "$dir/some.txt"; } >"$dir/bom.txt"
 "$SOLERA" eval "$dir/m.h5" --text "$dir/bom.txt" --context 32 --stride 16 --word-level --json >"$dir/b" 2>/dev/null
 [ "$(sed 's/"seconds".*//' "$dir/a")" = "$(sed 's/"seconds".*//' "$dir/b")" ] || fail "a byte order mark is measured"
+"$SOLERA" eval "$dir/m.h5" --text - --context 32 --stride 16 --word-level --json <"$dir/some.txt" >"$dir/b" 2>/dev/null
+[ "$(sed 's/"seconds".*//' "$dir/a")" = "$(sed 's/"seconds".*//' "$dir/b")" ] || fail "standard input: $(cat "$dir/b")"
+printf 'the cat sees<|end_of_text|>a dog' >"$dir/special.txt"
+for how in yes no auto; do
+    "$SOLERA" eval "$dir/m.h5" --text "$dir/special.txt" --special $how --json >"$dir/a" 2>"$dir/err" || fail "--special $how: $(cat "$dir/err")"
+    echo "$how $(number tokens "$dir/a") $(grep -c 'the text spells 1 special token' "$dir/err")"
+done >"$dir/specials"
+awk '{ n[$1] = $2; said[$1] = $3 } END { exit !(n["yes"] > 0 && n["yes"] < n["no"] && n["auto"] == n["no"] && said["auto"] == 1 && said["yes"] + said["no"] == 0) }' \
+    "$dir/specials" || fail "--special: $(cat "$dir/specials")"
 printf '["one", "two"]' >"$dir/list.json"
 printf 'caf\351' >"$dir/latin.txt"
 expect 2 "list.json: is JSON, plain text is expected" "$SOLERA" eval "$dir/m.h5" --text "$dir/list.json"
@@ -113,6 +122,14 @@ printf '{"ctx": "the cat sees", "choices": ["a dog", "them"], "gold": %d}\n' 0 1
 grep -q '"piqa": {"acc": 0\.[36]' "$dir/a" || fail "tasks: $(cat "$dir/a")"
 [ "$(wc -l <"$dir/s.jsonl")" -eq 6 ] || fail "samples"
 "$SOLERA" eval "$dir/p.h5" --task piqa --task-dir "$dir/tasks" --limit 2 --no-bos 2>/dev/null | grep -q '^| piqa .* 2 | acc ' || fail "no table"
+# Without --task-dir: $SOLERA_DATA/eval, then data/eval of the folder one is in.
+mkdir -p "$dir/theirs/eval" "$dir/here/data/eval"
+gzip -c "$dir/tasks/piqa_valid.jsonl" >"$dir/theirs/eval/piqa_valid.jsonl.gz"
+head -n 1 "$dir/tasks/piqa_valid.jsonl" >"$dir/here/data/eval/piqa_valid.jsonl"
+items() { # $SOLERA_DATA: how many items are found
+    (cd "$dir/here" && SOLERA_DATA=$1 "$SOLERA" eval "$dir/p.h5" --task piqa 2>"$dir/err") | sed -n 's/^| piqa *| *\([0-9]*\) .*/\1/p'
+}
+[ "$(items "$dir/theirs") $(items "$dir/none")" = "3 1" ] || fail "where tasks are: $(cat "$dir/err")"
 expect 2 "unknown task 'pica'; did you mean piqa" "$SOLERA" eval "$dir/p.h5" --task pica
 expect 2 "has no file hellaswag_val.jsonl" "$SOLERA" eval "$dir/p.h5" --task piqa,hellaswag --task-dir "$dir/tasks"
 printf '{"ctx": "the cat sees", "choices": ["a dog", "them"], "gold": 2}\n' >"$dir/tasks/bad.jsonl"

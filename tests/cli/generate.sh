@@ -20,6 +20,11 @@ done
 "$SOLERA" generate "$dir/m.h5" -n 5 --temp 0.5 --top-k 5 --top-p 0.5 --min-p 0.1 --repeat-penalty 1.2 --repeat-window 8 --kv f16 >/dev/null 2>&1 ||
     fail "every option at once"
 
+"$SOLERA" generate checkpoints/embedded.h5 -p "Once" -n 0 --temp 0 --kv i8 >"$dir/a" 2>"$dir/err" || fail "-n 0: $(cat "$dir/err")"
+[ "$(sed -n 's/.*; \([0-9]*\) new tokens.*/\1/p' "$dir/err")" -gt 30 ] || fail "-n 0: $(cat "$dir/err")"
+"$SOLERA" generate checkpoints/embedded.h5 -p "Once" --temp 0 --stop "." --stop "," >"$dir/a" 2>"$dir/err" || fail "--stop: $(cat "$dir/err")"
+grep -q '^Once upon a time,*$' "$dir/a" || fail "two --stop: $(cat "$dir/a")"
+
 for flag in "" --special; do
     "$SOLERA" generate "$dir/m.h5" -p "the<|end_of_text|>" -n 1 --temp 0 $flag >/dev/null 2>"$dir/err$flag" || fail "generate $flag"
 done
