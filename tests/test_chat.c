@@ -19,6 +19,7 @@ static size_t read_messages(const json_t *list, sol_chat_message out[MAX_MESSAGE
         ck_assert_uint_lt(i, MAX_MESSAGES);
         out[i].role = json_string_value(json_object_get(m, "role"));
         out[i].content = json_string_value(json_object_get(m, "content"));
+        out[i].name = json_string_value(json_object_get(m, "name"));
     }
     return json_array_size(list);
 }
@@ -115,11 +116,26 @@ START_TEST(answers_without_marks)
 }
 END_TEST
 
+START_TEST(names_of_speakers)
+{
+    static const char jinja[] = "{% for m in messages %}{{ m.name if m.name is defined else m.role "
+                                "}}: {{ m.content }};{% endfor %}";
+    const sol_chat_message messages[] = {{"user", "a", "bob"}, {"user", "b", NULL}};
+    sol_chat_format f;
+    sol_chat_text c = {0};
+    ck_ok(sol_chat_format_of(&f, jinja, err));
+    ck_ok(sol_chat_render(&f, messages, 2, SOL_CHAT_WHOLE, &c, err));
+    ck_assert_str_eq(c.text.data, "bob: a;user: b;");
+    sol_chat_format_free(&f);
+    sol_chat_text_free(&c);
+}
+END_TEST
+
 START_TEST(what_is_refused)
 {
     sol_chat_format f = {0};
     sol_chat_text c = {0};
-    sol_chat_message stranger = {"narrator", "once"}, answer = {"assistant", "no"};
+    sol_chat_message stranger = {"narrator", "once", NULL}, answer = {"assistant", "no", NULL};
     ck_fails(sol_chat_format_named(&f, "alpaca", err), SOL_ERR_USAGE,
              "chatml|llama3|qwen3|mistral|smollm3");
     ck_fails(sol_chat_format_of(&f, "{{ messages", err), SOL_ERR_FORMAT,
@@ -157,11 +173,11 @@ START_TEST(odd_answers)
         {"{% for m in messages %}{{ m.content.split('</think>')[-1] }}</s>{% endfor %}",
          "ab</think>cd", "cd</s>"},
     };
-    const sol_chat_message user = {"user", "hi"};
+    const sol_chat_message user = {"user", "hi", NULL};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         sol_chat_format f;
         sol_chat_text c = {0};
-        sol_chat_message messages[] = {user, {"assistant", rows[i].content}, user};
+        sol_chat_message messages[] = {user, {"assistant", rows[i].content, NULL}, user};
         ck_ok(sol_chat_format_of(&f, rows[i].jinja, err));
         strcpy(f.end_text, "</s>");
         ck_ok(sol_chat_render(&f, messages, 3, SOL_CHAT_WHOLE, &c, err));
@@ -181,8 +197,10 @@ START_TEST(ids_of_answers)
     static const char jinja[] = "{% for m in messages %}{% if m.role == 'assistant' %}"
                                 "{% generation %}{{ m.content }}{% endgeneration %}"
                                 "{% else %}{{ m.content }}{% endif %}{% endfor %}";
-    static const sol_chat_message messages[] = {
-        {"user", "xa"}, {"assistant", "b"}, {"user", "ab"}, {"assistant", "aab"}};
+    static const sol_chat_message messages[] = {{"user", "xa", NULL},
+                                                {"assistant", "b", NULL},
+                                                {"user", "ab", NULL},
+                                                {"assistant", "aab", NULL}};
     static const char *const parts[] = {"xa", "b", "ab", "aab"};
     sol_tokenizer *t;
     sol_encoder *e;
@@ -233,4 +251,5 @@ END_TEST
 SOL_TEST_MAIN("chat", tcase_add_test(tc, as_transformers_renders_them);
               tcase_add_test(tc, an_answer_is_kept_whole);
               tcase_add_test(tc, answers_without_marks); tcase_add_test(tc, odd_answers);
-              tcase_add_test(tc, ids_of_answers); tcase_add_test(tc, what_is_refused))
+              tcase_add_test(tc, ids_of_answers); tcase_add_test(tc, names_of_speakers);
+              tcase_add_test(tc, what_is_refused))

@@ -60,7 +60,7 @@ static sol_status add_message(chat *c, const char *role, const char *text, size_
     SOL_TRY(sol_grow_array((void **)&c->messages, &c->capacity, c->n_messages + 1,
                            sizeof *c->messages, err));
     SOL_TRY(sol_copy_string(&content, text, n, err));
-    c->messages[c->n_messages++] = (sol_chat_message){role, content};
+    c->messages[c->n_messages++] = (sol_chat_message){role, content, NULL};
     return SOL_OK;
 }
 

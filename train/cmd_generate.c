@@ -142,7 +142,7 @@ static sol_status encode_chat(const struct args *a, const sol_tokenizer *t, cons
                               sol_ids *ids, int32_t *end, sol_err *err)
 {
     sol_chat_format f;
-    sol_chat_message messages[] = {{"system", a->system}, {"user", text}};
+    sol_chat_message messages[] = {{"system", a->system, NULL}, {"user", text, NULL}};
     int first = a->system ? 0 : 1;
     SOL_TRY(sol_chat_format_for(&f, t, a->chat_format, err));
     *end = f.end;

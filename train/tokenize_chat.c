@@ -23,7 +23,9 @@ typedef struct chats {
     sol_tokenize_result *result;
 } chats;
 
-static sol_status add_message(chats *c, const char *role, const json_t *content, sol_err *err)
+/* about: what else the message says; NULL: nothing. */
+static sol_status add_message(chats *c, const char *role, const json_t *content,
+                              const json_t *about, sol_err *err)
 {
     const char *text = json_string_value(content);
     if (!role || !text)
@@ -32,7 +34,8 @@ static sol_status add_message(chats *c, const char *role, const json_t *content,
                         c->n_messages + 1);
     SOL_TRY(sol_grow_array((void **)&c->messages, &c->capacity, c->n_messages + 1,
                            sizeof *c->messages, err));
-    c->messages[c->n_messages++] = (sol_chat_message){role, text};
+    c->messages[c->n_messages++] =
+        (sol_chat_message){role, text, json_string_value(json_object_get(about, "name"))};
     return SOL_OK;
 }
 
@@ -69,7 +72,7 @@ static sol_status add_list(chats *c, const json_t *list, sol_err *err)
         const char *role = json_string_value(json_object_get(m, "role"));
         sol_status st = refuse_fields(m, err);
         if (st != SOL_OK) return sol_err_prefix(err, st, "message %zu", c->n_messages + 1);
-        SOL_TRY(add_message(c, role, json_object_get(m, "content"), err));
+        SOL_TRY(add_message(c, role, json_object_get(m, "content"), m, err));
     }
     return SOL_OK;
 }
@@ -90,7 +93,7 @@ static sol_status add_sharegpt(chats *c, const json_t *list, sol_err *err)
             return sol_fail(err, SOL_ERR_FORMAT, "conversations[%zu]: has no string under from", i);
         sol_status st = refuse_fields(m, err);
         if (st != SOL_OK) return sol_err_prefix(err, st, "conversations[%zu]", i);
-        SOL_TRY(add_message(c, role, json_object_get(m, "value"), err));
+        SOL_TRY(add_message(c, role, json_object_get(m, "value"), m, err));
     }
     return SOL_OK;
 }
@@ -98,9 +101,10 @@ static sol_status add_sharegpt(chats *c, const json_t *list, sol_err *err)
 /* A user's message and the answer; of a pair of lists, both one after the other. */
 static sol_status add_pair(chats *c, const json_t *prompt, const json_t *answer, sol_err *err)
 {
-    SOL_TRY(json_is_array(prompt) ? add_list(c, prompt, err) : add_message(c, "user", prompt, err));
+    SOL_TRY(json_is_array(prompt) ? add_list(c, prompt, err)
+                                  : add_message(c, "user", prompt, NULL, err));
     return json_is_array(answer) ? add_list(c, answer, err)
-                                 : add_message(c, "assistant", answer, err);
+                                 : add_message(c, "assistant", answer, NULL, err);
 }
 
 static sol_status read_messages(chats *c, const json_t *root, sol_err *err)

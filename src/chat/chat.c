@@ -144,10 +144,13 @@ static json_t *variables(const sol_chat_format *f, const sol_chat_message *messa
                          bool open)
 {
     json_t *list = json_array();
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(list,
-                              json_pack("{s:o, s:o}", "role", json_string_nocheck(messages[i].role),
-                                        "content", json_string_nocheck(messages[i].content)));
+    for (size_t i = 0; i < n; i++) {
+        const sol_chat_message *m = &messages[i];
+        json_t *one = json_pack("{s:o, s:o}", "role", json_string_nocheck(m->role), "content",
+                                json_string_nocheck(m->content));
+        if (one && m->name) json_object_set_new_nocheck(one, "name", json_string_nocheck(m->name));
+        json_array_append_new(list, one);
+    }
     json_t *all = json_pack("{s:o, s:b, s:n, s:n}", "messages", list, "add_generation_prompt",
                             (int)open, "tools", "documents");
     if (all && f->bos) json_object_set_new_nocheck(all, "bos_token", json_string_nocheck(f->bos));
@@ -355,7 +358,7 @@ static sol_status copy_token(const sol_tokenizer *t, int32_t id, char **text, so
 static sol_status find_end(sol_chat_format *f, const sol_tokenizer *t, sol_err *err)
 {
     static const char answer[] = "\xEE\x80\x80";
-    const sol_chat_message messages[] = {{"user", "a"}, {"assistant", answer}};
+    const sol_chat_message messages[] = {{"user", "a", NULL}, {"assistant", answer, NULL}};
     sol_chat_text c = {0};
     size_t n = 0;
     sol_status st = run(f, messages, 2, false, &c, err);

@@ -9,7 +9,7 @@
  *
  *     sol_chat_format f;
  *     sol_chat_text chat = {0};
- *     sol_chat_message hello = {"user", "Hello"};
+ *     sol_chat_message hello = {.role = "user", .content = "Hello"};
  *     sol_ids ids = {0};
  *     st = sol_chat_format_for(&f, tokenizer, NULL, err);
  *     if (st == SOL_OK) st = sol_chat_render(&f, &hello, 1, SOL_CHAT_OPEN, &chat, err);
@@ -54,6 +54,7 @@ sol_status sol_chat_format_for(sol_chat_format *f, const sol_tokenizer *t, const
 typedef struct sol_chat_message {
     const char *role; /* system, user, assistant or tool */
     const char *content;
+    const char *name; /* of the speaker, or of the tool that answers; NULL: none */
 } sol_chat_message;
 
 /* Bytes of a text, or ids: [begin, end). */
