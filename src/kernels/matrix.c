@@ -379,16 +379,27 @@ static void integer_run(void *arg, int64_t run, int thread)
     p->m->ops->product(&call, first, last, mine + READY_BYTES, (int64_t *)mine);
 }
 
-static void integer_product(product *p)
+/* Four runs a thread, so that none waits long for another; one where four were too short. */
+static void cut_runs(product *p, int64_t n_tiles, int64_t threads)
 {
     const sol_tile_ops *ops = p->m->ops;
-    int64_t threads = sol_pool_threads(p->ctx->pool),
-            n_tiles = sol_ceil_div(p->rows, ops->tile_rows), token_runs;
-    for (int64_t i = 0; i < threads; i++) *(int64_t *)(p->threads + (size_t)i * p->per_thread) = 0;
-    p->tokens_a_run = ops->run_tokens ? ops->run_tokens : p->n;
-    token_runs = sol_ceil_div(p->n, p->tokens_a_run);
+    bool many = p->n > ops->few_tokens;
+    p->tokens_a_run = many && ops->run_tokens ? ops->run_tokens : p->n;
+    int64_t token_runs = sol_ceil_div(p->n, p->tokens_a_run);
     p->tiles_a_run = sol_ceil_div(n_tiles, sol_ceil_div(4 * threads, token_runs));
-    sol_pool_run(p->ctx->pool, token_runs * sol_ceil_div(n_tiles, p->tiles_a_run), integer_run, p);
+    if (many && p->tiles_a_run < ops->run_tiles)
+        p->tiles_a_run = sol_ceil_div(n_tiles, sol_ceil_div(threads, token_runs));
+}
+
+static void integer_product(product *p)
+{
+    int64_t threads = sol_pool_threads(p->ctx->pool),
+            n_tiles = sol_ceil_div(p->rows, p->m->ops->tile_rows);
+    for (int64_t i = 0; i < threads; i++) *(int64_t *)(p->threads + (size_t)i * p->per_thread) = 0;
+    cut_runs(p, n_tiles, threads);
+    sol_pool_run(p->ctx->pool,
+                 sol_ceil_div(p->n, p->tokens_a_run) * sol_ceil_div(n_tiles, p->tiles_a_run),
+                 integer_run, p);
 }
 
 /* The 16 partial sums of the header, folded. */

@@ -37,7 +37,9 @@ typedef struct sol_tile_call {
 typedef struct sol_tile_ops {
     int64_t tile_rows;  /* divides SOL_TILE_ROWS_MAX */
     int64_t max_tokens; /* rounded at once */
-    int64_t run_tokens; /* of one call of product; 0: all of them */
+    /* More than few_tokens go to `product` run_tokens at a time (0: all of them), run_tiles tiles
+     * or more, for which it builds what the tokens alone decide. */
+    int64_t few_tokens, run_tokens, run_tiles;
     size_t (*tile_bytes)(sol_dtype type, const sol_segments *s); /* a multiple of 64 */
     /* Into a tile of zeros. */
     void (*pack)(sol_dtype type, const sol_segments *s, const sol_tile_rows *rows, uint8_t *tile);

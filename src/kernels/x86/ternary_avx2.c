@@ -653,7 +653,9 @@ static void product(const sol_tile_call *call, int64_t first, int64_t last, void
 const sol_tile_ops sol_tile_ops_ternary_avx2 = {
     .tile_rows = TILE_ROWS,
     .max_tokens = TOKENS,
+    .few_tokens = TABLE_TOKENS,
     .run_tokens = LANES * LANE_VECTORS,
+    .run_tiles = 16,
     .tile_bytes = tile_bytes,
     .pack = pack,
     .unpack = unpack,
