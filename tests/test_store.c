@@ -96,6 +96,7 @@ static void make_checkpoint(sol_checkpoint *c, sol_model_config config, sol_dtyp
                                .best_step = 5,
                                .metrics_bytes = 77,
                                .ema_loss = 1.0 / 3,
+                               .model_digest = 9,
                                .data_digest = 6,
                                .teacher_digest = 7,
                                .cache_digest = 8,

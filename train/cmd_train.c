@@ -140,7 +140,7 @@ const sol_verb sol_verb_train = {
         "  version commit          of solera\n"
         "  tier features threads   kernels, what they use of the processor, how many threads\n"
         "  config_digest           of the keys that make a job another run; model_digest: of "
-        "model.init, where the run begins;\n"
+        "model.init as the run began;\n"
         "                          teacher_digest, data_digest: of teacher and training data; "
         "eval_digest: of data.eval\n"
         "                          and how it is measured\n"

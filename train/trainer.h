@@ -76,7 +76,7 @@ typedef struct sol_trainer {
     sol_text sample;      /* the last one */
     sol_job_data train;
     sol_job_tokens eval;
-    uint64_t model_digest; /* of model.init, in the process that began the run; else 0 */
+    uint64_t model_digest; /* of model.init as the run began; 0: random weights */
     uint64_t eval_digest;  /* of eval and of how it is measured; 0: it is not */
     sol_task_plan *tasks;  /* of eval.tasks; [n_tasks] */
     int n_tasks;

@@ -172,6 +172,7 @@ static void take_state(sol_trainer *t, sol_checkpoint *from)
     t->best_eval_loss = from->state.best_eval_loss;
     t->full_loss = from->state.full_loss;
     t->eval_digest = from->state.eval_digest;
+    t->model_digest = from->state.model_digest;
     t->best_step = from->state.best_step;
     t->ema_loss = from->state.ema_loss;
 }

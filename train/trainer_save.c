@@ -28,6 +28,7 @@ static sol_checkpoint_view lend_state(const sol_trainer *t)
                                        .best_step = t->best_step,
                                        .metrics_bytes = t->dir.metrics_bytes,
                                        .ema_loss = t->ema_loss,
+                                       .model_digest = t->model_digest,
                                        .data_digest = t->train.digest,
                                        .teacher_digest = t->teacher.digest,
                                        .cache_digest = t->teacher.cache_digest,

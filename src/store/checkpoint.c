@@ -33,7 +33,7 @@ static const state_row state_rows[] = {
     ROW(skipped, false),      ROW(seed, false),           ROW(best_eval_loss, true),
     ROW(best_step, false),    ROW(metrics_bytes, false),  ROW(ema_loss, true),
     ROW(data_digest, false),  ROW(teacher_digest, false), ROW(full_loss, true),
-    ROW(cache_digest, false), ROW(eval_digest, false),
+    ROW(cache_digest, false), ROW(model_digest, false),   ROW(eval_digest, false),
 };
 #undef ROW
 enum { N_STATE_ROWS = sizeof state_rows / sizeof *state_rows };

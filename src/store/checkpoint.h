@@ -30,6 +30,7 @@ typedef struct sol_run_state {
     uint64_t best_step;
     uint64_t metrics_bytes; /* length of metrics.jsonl that belongs to this state */
     double ema_loss;
+    uint64_t model_digest;   /* sol_store_model_digest of what the run began with; 0: unknown */
     uint64_t data_digest;    /* sol_dataset.digest of the training data; 0: unknown */
     uint64_t teacher_digest; /* sol_store_model_digest of the teacher; 0: none */
     uint64_t cache_digest;   /* of what the teacher's cache says; 0: unknown, or none */
