@@ -429,6 +429,46 @@ static sol_status open_evaluation(opened *j, sol_err *err)
     return sol_job_tasks(c, &j->tasks, &j->n_tasks, err);
 }
 
+/* The keys for which no checkpoint of the run in run.dir can go on with this job, "" for none. */
+static sol_status keys_of_other_run(const opened *j, char **text, sol_err *err)
+{
+    char path[SOL_PATH_MAX];
+    sol_config *was = NULL;
+    uint64_t *steps = NULL;
+    int n = 0;
+    bool other = false;
+    sol_run_dir_file(&j->dir, "config.yaml", path);
+    SOL_TRY(sol_config_read(&was, path, err));
+    if (j->config->train.lanes == 0) was->train.lanes = 0;
+    sol_status st = sol_run_dir_steps(&j->dir, &steps, &n, err);
+    int64_t oldest = st == SOL_OK && n > 0 ? (int64_t)steps[n - 1] : 0;
+    if (st == SOL_OK) st = sol_config_diff(was, j->config, oldest, text, &other, err);
+    if (st == SOL_OK && !other) (*text)[0] = 0;
+    sol_free(steps);
+    sol_config_free(&was);
+    return st;
+}
+
+static sol_status note_run(const opened *j, sol_err *err)
+{
+    const char *dir = j->config->run.dir;
+    char *text = NULL;
+    if (!j->dir.has_run) return SOL_OK;
+    sol_status st = keys_of_other_run(j, &text, err);
+    if (st == SOL_OK && text[0])
+        sol_log_line(&j->program->log, SOL_LOG_WARN,
+                     "%s holds a run that does not go on with these keys: %s; another run.dir "
+                     "starts a new one",
+                     dir, text);
+    else if (st == SOL_OK)
+        sol_log_line(&j->program->log, SOL_LOG_INFO,
+                     "%s holds a run already: train goes on with it by --resume, another run.dir "
+                     "starts a new one",
+                     dir);
+    sol_free(text);
+    return st;
+}
+
 /* In the order of sol_trainer_open, and by the same functions: what a run refuses, its plan refuses
  * in the same words. */
 static sol_status open_job(opened *j, sol_plan *plan, sol_err *err)
@@ -436,11 +476,7 @@ static sol_status open_job(opened *j, sol_plan *plan, sol_err *err)
     const sol_config *c = j->config;
     SOL_TRY(sol_config_quant(c, &j->quant, err));
     SOL_TRY(sol_run_dir_open(&j->dir, c->run.dir, true, err));
-    if (j->dir.has_run)
-        sol_log_line(&j->program->log, SOL_LOG_INFO,
-                     "%s holds a run already: train goes on with it by --resume, another run.dir "
-                     "starts a new one",
-                     c->run.dir);
+    SOL_TRY(note_run(j, err));
     SOL_TRY(sol_job_cut_step(c, j->ranks, &j->cut, err));
     SOL_TRY(sol_job_model_header(c, &j->model_config, &j->tokenizer, err));
     j->adds_norms = sol_job_adds_norms(c, &j->model_config);

@@ -103,7 +103,9 @@ for d in run base; do
     [ "$(find "$dir" -name 'solera-*')" = "" ] || fail "plan leaves what it looked at"
     find "$dir/base" -type f -exec cksum {} + | cmp -s - "$dir/before" || fail "plan changes a run"
 done
-grep -q "holds a run already" "$dir/err" || fail "no word about the run that is there: $(cat "$dir/err")"
+grep -q "base holds a run that does not go on with these keys: train.steps: 4 -> 24; another run.dir" "$dir/err" ||
+    fail "no word about the run that is there: $(cat "$dir/err")"
+expect 0 "base holds a run already: train goes on with it" "$SOLERA" plan "$dir/base/config.yaml" --gflops 50
 
 # A pipe is left to the run that reads it.
 mkfifo "$dir/pipe"
