@@ -156,6 +156,8 @@ START_TEST(kinds_that_are_refused)
         {"a.csv", BYTES("a,b\n1,2\n"), "is a table (CSV)"},
         {"a.TSV", BYTES("a\tb\n"), "is a table (TSV)"},
         {"a.txt", BYTES("PAR1\x15\4"), "is a Parquet file"},
+        {"a.txt", BYTES("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+         "is a pointer of Git LFS"},
         {"a.csv", BYTES("BZh91AY&SY\1\2"), "is a bzip2 file"},
         {"a.jsonl", BYTES("\x28\xB5\x2F\xFD\4"), "is a Zstandard file"},
         {"a.txt",

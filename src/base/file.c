@@ -40,9 +40,21 @@ sol_status sol_fail_errno(sol_err *err, const char *path, const char *what)
     return sol_fail(err, status_of(e), "%s: %s: %s", path, what, strerror(e));
 }
 
+static const char lfs[] = "version https://git-lfs.github.com/spec/";
+enum { LFS = sizeof lfs - 1 };
+
+sol_status sol_file_refuse_pointer(const char *path, const char *head, size_t n, sol_err *err)
+{
+    if (n < LFS || memcmp(head, lfs, LFS) != 0) return SOL_OK;
+    return sol_fail(
+        err, SOL_ERR_FORMAT,
+        "%s: is a pointer of Git LFS in the place of the file: `git lfs pull` fetches it", path);
+}
+
 static sol_status open_regular(int *fd, size_t *size, const char *path, sol_err *err)
 {
     struct stat s;
+    char head[LFS];
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO waits for nobody */
     if (*fd < 0) return sol_fail_errno(err, path, "cannot open");
     sol_status st = SOL_OK;
@@ -50,6 +62,8 @@ static sol_status open_regular(int *fd, size_t *size, const char *path, sol_err 
         st = sol_fail_errno(err, path, "cannot read");
     else if (!S_ISREG(s.st_mode))
         st = sol_fail(err, SOL_ERR_IO, "%s: is not a regular file", path);
+    else if (pread(*fd, head, LFS, 0) == LFS)
+        st = sol_file_refuse_pointer(path, head, LFS, err);
     if (st != SOL_OK) {
         close(*fd);
         *fd = -1;

@@ -24,6 +24,9 @@
 /* Reads a whole regular file. *data holds *size bytes and a 0 byte behind them; owned by the caller
  * (sol_free). */
 sol_status sol_file_read(const char *path, char **data, size_t *size, sol_err *err);
+/* Refuses a file that begins with head[n] for a pointer of Git LFS, a few lines that stand where
+ * the file itself was not fetched. All that opens a file here does it. */
+sol_status sol_file_refuse_pointer(const char *path, const char *head, size_t n, sol_err *err);
 /* The first n bytes of a regular file; zeros for what a shorter one lacks. */
 sol_status sol_file_head(const char *path, void *head, size_t n, sol_err *err);
 /* The CRC-32C of a regular file. */

@@ -232,6 +232,7 @@ sol_status sol_text_read(const char *path, size_t limit, const sol_progress *wai
     *size = 0;
     SOL_TRY(sol_reader_open(&r, path, waits, err));
     sol_status st = read_all(r, limit, data, size, err);
+    if (st == SOL_OK) st = sol_file_refuse_pointer(path, *data, *size, err);
     sol_reader_close(&r);
     if (st != SOL_OK) {
         sol_free(*data);

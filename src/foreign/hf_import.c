@@ -463,9 +463,14 @@ static sol_status read_config(sol_source *s, sol_err *err)
     sol_status st = sol_hf_config(path, root, &s->config, &note, err);
     if (st == SOL_OK) st = read_token_ids(s, path, root, err);
     if (st == SOL_OK) st = sol_origin_of_folder(s, root, err);
+    bool has_code =
+        json_object_get(json_object_get(root, "auto_map"), "AutoModelForCausalLM") != NULL;
     json_decref(root);
     if (st != SOL_OK) return st;
     if (note) sol_source_note(s, note);
+    if (has_code)
+        sol_source_note(s, "auto_map of config.json names a program of the model's own, which is "
+                           "not run: the model is computed as its model_type says");
     SOL_TRY(read_generation(s, err));
     SOL_TRY(read_template(s, err));
     sol_source_drop_long_texts(s);

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/file.h"
+
 typedef struct magic {
     size_t at, n;
     const char *bytes, *what, *help;
@@ -145,6 +147,7 @@ sol_status sol_text_kind_of(const char *path, const char *head, size_t n, sol_re
         if (n >= m->at + m->n && memcmp(head + m->at, m->bytes, m->n) == 0)
             return sol_fail(err, SOL_ERR_FORMAT, "%s: is %s: %s", path, m->what, m->help);
     }
+    SOL_TRY(sol_file_refuse_pointer(path, head, n, err));
     const char *utf16 = zeros_of_utf16(head, n);
     if (utf16)
         return sol_fail(err, SOL_ERR_FORMAT,

@@ -86,3 +86,18 @@ done
 for threads in 1 2; do
     expect 2 "model.layers.3.mlp.down_proj.weight: element" "$SOLERA" import "$dir/hf" -o "$dir/x.h5" -t $threads
 done
+
+# What `git clone` leaves where Git LFS was not there to fetch it.
+for name in model.safetensors tokenizer.json; do
+    mv "$dir/hf/$name" "$dir/kept"
+    printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n' >"$dir/hf/$name"
+    expect 2 "$name: is a pointer of Git LFS" "$SOLERA" import "$dir/hf" -o "$dir/m.h5"
+    expect 2 "$name: is a pointer of Git LFS" "$SOLERA" import "$dir/hf/$name" -o "$dir/m.h5"
+    mv "$dir/kept" "$dir/hf/$name"
+done
+
+# A program of the model's own is not run.
+rm -r "$dir/hf"
+expect 0 "" "$SOLERA" export checkpoints/embedded.h5 -o "$dir/hf" --format safetensors
+with auto_map '{"AutoModelForCausalLM": "modeling.Own"}'
+expect 0 "warning: auto_map of config.json names a program" "$SOLERA" import "$dir/hf" -o "$dir/m.h5"
