@@ -235,6 +235,46 @@ START_TEST(ids_of_answers)
 }
 END_TEST
 
+/* The format of a tokenizer: its template with its tokens, or one that is named. After a failure
+ * there is nothing to free, and freeing it does no harm. */
+START_TEST(format_of_a_tokenizer)
+{
+    static const char jinja[] = "{% for m in messages %}{{ bos_token }}{{ m.content }}"
+                                "{{ eos_token }}{% endfor %}";
+    const sol_chat_message hello = {"user", "ab"};
+    sol_tokenizer *t;
+    sol_chat_format f;
+    sol_chat_text c = {0};
+    sol_test_byte_tokenizer(&t);
+    memset(&f, 0x5a, sizeof f);
+    ck_fails(sol_chat_format_for(&f, t, NULL, err), SOL_ERR_UNSUPPORTED, "has no chat template");
+    sol_chat_format_free(&f);
+    memset(&f, 0x5a, sizeof f);
+    ck_fails(sol_chat_format_for(&f, t, "alpaca", err), SOL_ERR_USAGE, "chatml|llama3");
+    sol_chat_format_free(&f);
+    ck_fails(sol_chat_format_for(&f, t, "chatml", err), SOL_ERR_UNSUPPORTED,
+             "has no token <|im_start|>, which the chat format chatml needs");
+    sol_chat_format_free(&f);
+    ck_ok(sol_tokenizer_set_chat_template(t, "{% for", 6, err));
+    ck_fails(sol_chat_format_for(&f, t, NULL, err), SOL_ERR_UNSUPPORTED, "the chat template: ");
+    sol_chat_format_free(&f);
+    ck_ok(sol_tokenizer_set_chat_template(t, jinja, strlen(jinja), err));
+    ck_ok(sol_chat_format_for(&f, t, NULL, err));
+    ck_assert_int_eq(f.end, sol_tokenizer_eos(t));
+    ck_assert_str_eq(f.end_text, "</s>");
+    ck_assert_ptr_null(f.name);
+    ck_ok(sol_chat_render(&f, &hello, 1, SOL_CHAT_WHOLE, &c, err));
+    ck_assert_str_eq(c.text.data, "<s>ab</s>");
+    sol_chat_text_free(&c);
+    sol_chat_format_free(&f);
+    ck_ok(sol_chat_format_for(&f, t, "mistral", err));
+    ck_assert_str_eq(f.name, "mistral");
+    ck_assert_int_eq(f.end, sol_tokenizer_eos(t));
+    sol_chat_format_free(&f);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
 /* What a token has behind a byte 0 belongs to the answer that the next turn begins with. */
 START_TEST(an_answer_is_kept_whole)
 {
@@ -252,4 +292,4 @@ SOL_TEST_MAIN("chat", tcase_add_test(tc, as_transformers_renders_them);
               tcase_add_test(tc, an_answer_is_kept_whole);
               tcase_add_test(tc, answers_without_marks); tcase_add_test(tc, odd_answers);
               tcase_add_test(tc, ids_of_answers); tcase_add_test(tc, names_of_speakers);
-              tcase_add_test(tc, what_is_refused))
+              tcase_add_test(tc, format_of_a_tokenizer); tcase_add_test(tc, what_is_refused))

@@ -326,6 +326,7 @@ sol_status sol_chat_format_of(sol_chat_format *f, const char *jinja, sol_err *er
 
 sol_status sol_chat_format_named(sol_chat_format *f, const char *name, sol_err *err)
 {
+    *f = (sol_chat_format){.end = -1};
     for (int i = 0; i < N_FORMATS; i++) {
         if (strcmp(formats[i].name, name) != 0) continue;
         SOL_TRY(sol_chat_format_of(f, formats[i].jinja, err));
@@ -380,6 +381,7 @@ sol_status sol_chat_format_for(sol_chat_format *f, const sol_tokenizer *t, const
 {
     static const char way_out[] = ": --chat-format " SOL_CHAT_FORMATS " says which format to use";
     const char *jinja = sol_tokenizer_chat_template(t);
+    *f = (sol_chat_format){.end = -1};
     if (!name && !jinja)
         return sol_fail(err, SOL_ERR_UNSUPPORTED, "the model has no chat template%s", way_out);
     SOL_TRY(name ? sol_chat_format_named(f, name, err) : SOL_OK);

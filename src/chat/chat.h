@@ -41,7 +41,8 @@ typedef struct sol_chat_format {
 } sol_chat_format;
 void sol_chat_format_free(sol_chat_format *f);
 
-/* One that is built in. SOL_ERR_USAGE lists the names. No vocabulary: end is -1. */
+/* After a failure of any of these *f is empty. One that is built in: SOL_ERR_USAGE lists the names.
+ * No vocabulary: end is -1. */
 sol_status sol_chat_format_named(sol_chat_format *f, const char *name, sol_err *err);
 /* That of a template. Errors of sol_jinja_create. */
 sol_status sol_chat_format_of(sol_chat_format *f, const char *jinja, sol_err *err);
