@@ -500,10 +500,23 @@ START_TEST(impossible_networks_are_refused)
     spec.group_size = 16;
     ck_fails(sol_net_from_model(&net, ctx, m, NULL, &spec, NULL, err), SOL_ERR_SHAPE, "q_proj");
     ck_assert_ptr_null(net);
+    sol_net *const stale = (sol_net *)ctx; /* what a variable may hold before */
+    net = stale;
     ck_fails(
         sol_net_from_model(&net, ctx, m, NULL, NULL, &(sol_net_opts){.kv_type = SOL_BF16}, err),
         SOL_ERR_UNSUPPORTED, "bf16");
+    ck_assert_ptr_null(net);
+    net = stale;
     ck_fails(sol_net_open(&net, ctx, "/nonexistent.h5", NULL, err), SOL_ERR_IO, "/nonexistent.h5");
+    ck_assert_ptr_null(net);
+    sol_packed_model p;
+    spec = make_spec();
+    ck_ok(sol_packed_model_from(ctx, &p, m, &spec, SOL_F32, NULL, err));
+    net = stale;
+    ck_fails(sol_net_from_packed(&net, ctx, &p, &(sol_net_opts){.kv_type = SOL_BF16}, err),
+             SOL_ERR_UNSUPPORTED, "bf16");
+    ck_assert_ptr_null(net);
+    sol_packed_model_free(&p);
     sol_model_free(&m);
     c.vocab_size = 8;
     c.head_dim = 514;

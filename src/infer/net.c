@@ -366,12 +366,12 @@ sol_status sol_net_from_model(sol_net **out, sol_ctx *ctx, const sol_model *m,
                               const sol_net_opts *o, sol_err *err)
 {
     sol_net *net;
-    sol_status st = begin(&net, ctx, &m->config, t, o, err);
-    if (st != SOL_OK) return st;
+    *out = NULL;
+    SOL_TRY(begin(&net, ctx, &m->config, t, o, err));
     bool latent = spec && spec->method && !(o && o->full_precision);
     net->kind = latent ? SOL_NET_LATENT : SOL_NET_FP;
     net->bits_per_weight = latent ? latent_bits(m, spec) : 8.0 * (double)sol_dtype_size(m->dtype);
-    st = fill_from_model(net, m, latent ? spec : NULL, err);
+    sol_status st = fill_from_model(net, m, latent ? spec : NULL, err);
     if (st != SOL_OK) sol_net_free(&net);
     *out = net;
     return st;
@@ -479,11 +479,11 @@ static sol_status from_packed(sol_net **out, sol_ctx *ctx, const packed_source *
 {
     sol_net *net;
     const sol_packed_model *p = from->packed;
-    sol_status st = begin(&net, ctx, &p->config, p->tokenizer, o, err);
-    if (st != SOL_OK) return st;
+    *out = NULL;
+    SOL_TRY(begin(&net, ctx, &p->config, p->tokenizer, o, err));
     net->kind = SOL_NET_PACKED;
     net->bits_per_weight = sol_packed_model_bits(p);
-    st = fill_from_packed(net, from, o ? &o->progress : NULL, err);
+    sol_status st = fill_from_packed(net, from, o ? &o->progress : NULL, err);
     if (st != SOL_OK) sol_net_free(&net);
     *out = net;
     return st;
