@@ -700,6 +700,40 @@ START_TEST(added_tokens_that_begin_alike)
 }
 END_TEST
 
+/* Control tokens of both sets, as a text is encoded: those that are looked for in normalized text
+ * come where the others leave it, in the order of the text. */
+START_TEST(control_tokens_are_counted_as_they_are_encoded)
+{
+    static const char *const pieces[] = {"<A>", "<B>", "<<A>>", "x", "<", ">"};
+    sol_tokenizer *t;
+    sol_rng rng = sol_rng_make(2, SOL_STREAM_TEST);
+    sol_ids ids = {0};
+    ck_ok(load(&t,
+               "{" MODEL "," BYTE_LEVEL ",\"added_tokens\":["
+               "{\"id\":3,\"content\":\"<A>\",\"special\":true,\"normalized\":true},"
+               "{\"id\":4,\"content\":\"<B>\",\"special\":true},"
+               "{\"id\":5,\"content\":\"<<A>>\",\"special\":true}]}",
+               err));
+    for (int turn = 0; turn < 2000; turn++) {
+        char text[64] = "";
+        int64_t want = 0;
+        int32_t want_first = -1, first;
+        for (int i = 0; i < 6; i++) strcat(text, pieces[sol_rng_below(&rng, 6)]);
+        ids.n = 0;
+        ck_ok(sol_tokenizer_encode(t, text, strlen(text), SOL_ENCODE_SPECIAL, &ids, err));
+        for (size_t i = 0; i < ids.n; i++) {
+            if (ids.id[i] < 3 || ids.id[i] > 5) continue;
+            if (want++ == 0) want_first = ids.id[i];
+        }
+        int64_t count = sol_tokenizer_count_special(t, text, strlen(text), &first);
+        ck_assert_msg(count == want && first == want_first, "%s: %d, the first %d", text,
+                      (int)count, first);
+    }
+    sol_ids_free(&ids);
+    sol_tokenizer_free(&t);
+}
+END_TEST
+
 /* A vocabulary without a single byte of text, as a file from a stranger may have. */
 START_TEST(empty_tokens)
 {
@@ -725,12 +759,12 @@ START_TEST(empty_tokens)
 }
 END_TEST
 
-SOL_TEST_MAIN("tokenizer files", tcase_add_test(tc, added_tokens_that_begin_alike);
-              tcase_add_test(tc, empty_tokens); tcase_add_test(tc, json_forms);
-              tcase_add_test(tc, json_digits_and_smollm); tcase_add_test(tc, json_sentencepiece);
-              tcase_add_test(tc, hostile_json); tcase_add_test(tc, deep_json);
-              tcase_add_test(tc, a_regex_that_explodes_is_an_error); tcase_add_test(tc, words);
-              tcase_add_test(tc, named_pretokenizers); tcase_add_test(tc, gguf_byte_level);
-              tcase_add_test(tc, gguf_sentencepiece);
+SOL_TEST_MAIN("tokenizer files", tcase_add_test(tc, control_tokens_are_counted_as_they_are_encoded);
+              tcase_add_test(tc, added_tokens_that_begin_alike); tcase_add_test(tc, empty_tokens);
+              tcase_add_test(tc, json_forms); tcase_add_test(tc, json_digits_and_smollm);
+              tcase_add_test(tc, json_sentencepiece); tcase_add_test(tc, hostile_json);
+              tcase_add_test(tc, deep_json); tcase_add_test(tc, a_regex_that_explodes_is_an_error);
+              tcase_add_test(tc, words); tcase_add_test(tc, named_pretokenizers);
+              tcase_add_test(tc, gguf_byte_level); tcase_add_test(tc, gguf_sentencepiece);
               tcase_add_test(tc, serialized_and_json_are_the_same);
               tcase_add_test(tc, damaged_serialized); tcase_add_test(tc, damaged_llama2c))

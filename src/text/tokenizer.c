@@ -519,19 +519,30 @@ int sol_tokenizer_begin(const sol_tokenizer *t, const char *text, size_t n, bool
     return SOL_ENCODE_SPECIAL | (spelled ? 0 : SOL_ENCODE_BOS);
 }
 
+/* Those in text[n], of which the second set is looked for in what the first one leaves. */
+static int64_t count_special(const sol_tokenizer *t, int set, const char *text, size_t n,
+                             int32_t *first)
+{
+    int64_t count = 0;
+    size_t done = 0;
+    if (set == 2 || n == 0) return 0;
+    if (t->set[set].n == 0) return count_special(t, set + 1, text, n, first);
+    for (size_t i = 0; i < n; i++) {
+        const sol_added *a = sol_tok_longest_added(&t->set[set], text + i, n - i);
+        if (!a) continue;
+        count += count_special(t, set + 1, text + done, i - done, first);
+        done = i + a->n;
+        i = done - 1;
+        if (t->type[a->id] != SOL_TOKEN_CONTROL) continue;
+        if (*first < 0) *first = a->id;
+        count++;
+    }
+    return count + count_special(t, set + 1, text + done, n - done, first);
+}
+
 int64_t sol_tokenizer_count_special(const sol_tokenizer *t, const char *text, size_t n,
                                     int32_t *first)
 {
-    int64_t count = 0;
     *first = -1;
-    for (int k = 0; k < 2; k++) {
-        if (t->set[k].n)
-            for (size_t i = 0; i < n; i++) {
-                const sol_added *a = sol_tok_longest_added(&t->set[k], text + i, n - i);
-                if (!a) continue;
-                i += a->n - 1;
-                if (t->type[a->id] == SOL_TOKEN_CONTROL && count++ == 0) *first = a->id;
-            }
-    }
-    return count;
+    return count_special(t, 0, text, n, first);
 }
