@@ -241,7 +241,7 @@ START_TEST(format_of_a_tokenizer)
 {
     static const char jinja[] = "{% for m in messages %}{{ bos_token }}{{ m.content }}"
                                 "{{ eos_token }}{% endfor %}";
-    const sol_chat_message hello = {"user", "ab"};
+    const sol_chat_message hello = {.role = "user", .content = "ab"};
     sol_tokenizer *t;
     sol_chat_format f;
     sol_chat_text c = {0};
