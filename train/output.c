@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "foreign/export.h"
 #include "foreign/tensors.h"
 
 static bool is_text(const sol_tokenizer *t, int32_t id, const char *want)
@@ -62,9 +63,24 @@ static const struct {
                            {"index.html", "<title>Sweep: "}},
 };
 
+static sol_status check_strays(const char *path, sol_err *err)
+{
+    char file[SOL_PATH_MAX];
+    for (int i = 0; sol_hf_strays[i]; i++) {
+        SOL_TRY(sol_path_join(file, path, sol_hf_strays[i], err));
+        if (sol_file_exists(file))
+            return sol_fail(err, SOL_ERR_USAGE,
+                            "%s: exists, and would change what the model beside it is: name "
+                            "another folder, or have it removed with --force",
+                            file);
+    }
+    return SOL_OK;
+}
+
 static sol_status check_folder(const char *path, sol_output_kind kind, sol_err *err)
 {
     char file[SOL_PATH_MAX];
+    if (kind == SOL_OUTPUT_FOLDER) SOL_TRY(check_strays(path, err));
     for (int i = 0; i < 6 && folders[kind][i].name; i++) {
         const char *marker = folders[kind][i].marker;
         SOL_TRY(sol_path_join(file, path, folders[kind][i].name, err));

@@ -29,6 +29,9 @@ typedef struct sol_export_result {
     bool untrained; /* Q(W) of weights that were never trained with a quantizer */
 } sol_export_result;
 
+/* Files that no export writes, and that would change how the folder beside them is read: an export
+ * removes them. Ends with NULL. */
+extern const char *const sol_hf_strays[];
 /* Writes a folder that Hugging Face transformers loads: config.json, model.safetensors,
  * generation_config.json, and, when the tokenizer has that form, tokenizer.json and
  * tokenizer_config.json. Each file is replaced atomically, config.json last. SOL_ERR_FORMAT: source

@@ -139,6 +139,9 @@ static sol_status remove_file(const char *dir, const char *name, sol_err *err)
     return SOL_OK;
 }
 
+const char *const sol_hf_strays[] = {"chat_template.jinja", "added_tokens.json",
+                                     "special_tokens_map.json", "adapter_config.json", NULL};
+
 /* The tokenizer of an earlier export is none of this model's. */
 static sol_status remove_tokenizer(const char *dir, sol_err *err)
 {
@@ -155,7 +158,6 @@ static sol_status write_tokenizer(const char *dir, const sol_tokenizer *t, int64
     size_t n;
     sol_err why = {0};
     *written = false;
-    SOL_TRY(remove_file(dir, "chat_template.jinja", err)); /* it would go before ours */
     if (!t) return remove_tokenizer(dir, err);
     sol_status st = sol_tokenizer_to_json(t, &json, &n, &why);
     if (st == SOL_ERR_UNSUPPORTED) return remove_tokenizer(dir, err);
@@ -212,6 +214,8 @@ sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *
     bool had_dir = sol_file_exists(dir);
     st = sol_dir_create(dir, err);
     if (st == SOL_OK) st = write_weights(&f, err);
+    for (int i = 0; st == SOL_OK && sol_hf_strays[i]; i++)
+        st = remove_file(dir, sol_hf_strays[i], err);
     if (st == SOL_OK)
         st = write_tokenizer(dir, f.view.tokenizer, f.view.table->config.max_position_embeddings,
                              &r->has_tokenizer, err);

@@ -79,6 +79,15 @@ for name in config.json generation_config.json model.safetensors tokenizer.json 
     expect 0 "" "$SOLERA" export "$e" -o "$o/hf" --format safetensors --dtype f32
     rm -r "$o/hf"
 done
+for name in chat_template.jinja added_tokens.json special_tokens_map.json adapter_config.json; do
+    expect 0 "" "$SOLERA" export "$e" -o "$o/hf" --format safetensors
+    echo "my own words" >"$o/hf/$name"
+    expect 2 "$o/hf/$name: exists, and would change" "$SOLERA" export "$e" -o "$o/hf" --format safetensors
+    [ "$(cat "$o/hf/$name")" = "my own words" ] || fail "hf/$name: changed"
+    expect 0 "" "$SOLERA" export "$e" -o "$o/hf" --format safetensors --force
+    [ ! -e "$o/hf/$name" ] || fail "hf/$name stays"
+    rm -r "$o/hf"
+done
 mkdir "$o/hf"
 echo "my own words" >"$o/hf/notes.txt"
 expect 0 "" "$SOLERA" export "$e" -o "$o/hf" --format safetensors
