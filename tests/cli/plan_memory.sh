@@ -3,7 +3,8 @@
 "$SOLERA" version | grep -Eq '^build +release' || exit 0 # sanitizers take memory of their own
 make_job
 
-check() { # --set words of one job
+check() { # --set words of one job; each thread takes 0.7 MiB, which counts in jobs of this size
+    set -- "$@" -t 2
     "$SOLERA" plan "$dir/job.yaml" --json "$@" >"$dir/out" 2>"$dir/err" || fail "plan: $(cat "$dir/err")"
     plan=$(sed 's/.*"memory_bytes": \([0-9]*\).*/\1/' "$dir/out")
     rm -rf "$dir/run"
