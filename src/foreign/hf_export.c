@@ -142,6 +142,12 @@ static sol_status remove_file(const char *dir, const char *name, sol_err *err)
 const char *const sol_hf_strays[] = {"chat_template.jinja", "added_tokens.json",
                                      "special_tokens_map.json", "adapter_config.json", NULL};
 
+static sol_status remove_strays(const char *dir, sol_err *err)
+{
+    for (int i = 0; sol_hf_strays[i]; i++) SOL_TRY(remove_file(dir, sol_hf_strays[i], err));
+    return SOL_OK;
+}
+
 /* The tokenizer of an earlier export is none of this model's. */
 static sol_status remove_tokenizer(const char *dir, sol_err *err)
 {
@@ -214,8 +220,7 @@ sol_status sol_export_safetensors(sol_ctx *ctx, const char *source, const char *
     bool had_dir = sol_file_exists(dir);
     st = sol_dir_create(dir, err);
     if (st == SOL_OK) st = write_weights(&f, err);
-    for (int i = 0; st == SOL_OK && sol_hf_strays[i]; i++)
-        st = remove_file(dir, sol_hf_strays[i], err);
+    if (st == SOL_OK) st = remove_strays(dir, err);
     if (st == SOL_OK)
         st = write_tokenizer(dir, f.view.tokenizer, f.view.table->config.max_position_embeddings,
                              &r->has_tokenizer, err);
