@@ -9,7 +9,7 @@
 # many threads, then ranks that share memory. Without JOB.yaml: SmolLM2-135M, random weights, on
 # data/sample, two micro-batches of a window of 256 tokens a rank.
 # Needs root, Linux, iproute2, Open MPI, cc and python3.
-# MACHINES: how many (2); RATES: Gbit/s ("1 10"; "": no links); DELAYS: ms one way ("0.1 1");
+# MACHINES: how many (2), at most 16; RATES: Gbit/s ("1 10"; "": no links); DELAYS: ms one way ("0.1 1");
 # STEPS (4); THREADS: of a rank (1); TURNS: how often all rows are measured, one after the other
 # (1); SOLERA: the program (build/release/solera); PYTHON (python3)
 SOLERA=${SOLERA:-$PWD/build/release/solera}
@@ -40,13 +40,13 @@ put_up() { # GBIT MS: machines whose links have this rate and delay
     : >"$dir/ready"
     "$dir/switch" "$machines" "$(awk "BEGIN { print 1000 * $2 }")" >"$dir/ready" &
     switch=$!
-    until [ -s "$dir/ready" ]; do sleep 0.1; done
+    until [ -s "$dir/ready" ]; do kill -0 "$switch" 2>/dev/null || fail "the switch ended"; sleep 0.1; done
     for i in $(seq "$machines"); do
         at="ip -n slr$i"
         ip netns add "slr$i"
         ip link set "slr$i" netns "slr$i"
         $at link set lo up
-        $at link set "slr$i" address "02:00:00:00:00:0$i" mtu 60000 up
+        $at link set "slr$i" address "02:00:00:00:00:$(printf %02x "$i")" mtu 60000 up
         $at addr add "10.77.0.$i/24" dev "slr$i"
         tc -n "slr$i" qdisc add dev "slr$i" root tbf rate "${1}gbit" burst 1mb latency 50ms
     done
