@@ -3,7 +3,8 @@
 by a linear solver, the first assignment in GPTQ's own form (the upper Cholesky factor of the inverse, errors pushed to the right),
 sweeps that compute the whole objective's change from the definition. tests/test_calib.c compares.
 
-    python3 scripts/make_golden_calibrate.py > tests/golden/calibrate.txt        (needs numpy)
+    python3 -m venv /tmp/golden && /tmp/golden/bin/pip install numpy==2.4.6
+    /tmp/golden/bin/python scripts/make_golden_calibrate.py > tests/golden/calibrate.txt
 """
 import itertools
 

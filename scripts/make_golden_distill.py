@@ -2,7 +2,8 @@
 """Writes tests/golden/distill.txt: distillation losses and their gradients, by the autograd of PyTorch in float64, with
 the formulas as PyTorch users write them (kl_div, log_softmax). tests/test_distill.c compares.
 
-    python3 scripts/make_golden_distill.py > tests/golden/distill.txt        (needs torch)
+    python3 -m venv /tmp/golden && /tmp/golden/bin/pip install torch==2.15.0
+    /tmp/golden/bin/python scripts/make_golden_distill.py > tests/golden/distill.txt
 """
 import torch
 import torch.nn.functional as F
