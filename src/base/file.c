@@ -207,13 +207,12 @@ sol_status sol_own_open(int *fd, const char *path, const char *name, int flags, 
     struct stat s;
     const char *what = NULL;
     *fd = open(path, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0666);
+    bool unread = *fd < 0 && errno == ENXIO; /* a FIFO without a reader */
     if (*fd < 0 && errno == ELOOP && lstat(path, &s) == 0 && S_ISLNK(s.st_mode))
         what = "is a symbolic link";
-    else if (*fd < 0 && errno == ENXIO) /* a FIFO without a reader */
-        what = "is not a regular file";
-    else if (*fd < 0 || fstat(*fd, &s) != 0)
+    else if (!unread && (*fd < 0 || fstat(*fd, &s) != 0))
         return sol_fail_errno(err, name, "cannot write");
-    else if (!S_ISREG(s.st_mode))
+    else if (unread || !S_ISREG(s.st_mode))
         what = "is not a regular file";
     else if (s.st_nlink > 1)
         what = "has a second name (a hard link)";
