@@ -93,7 +93,8 @@ typedef struct calibrate_job {
     sol_job_norms norms;
     sol_job_data train;
     sol_job_calibration result;
-    sol_job_same same; /* on the first rank */
+    sol_job_same same;     /* on the first rank */
+    uint64_t model_digest; /* of model.init; 0: random weights */
     char *yaml;
 } calibrate_job;
 
@@ -128,6 +129,8 @@ static sol_status open_model(sol_program *p, calibrate_job *j, sol_err *err)
 {
     const sol_config *c = j->config;
     SOL_TRY(sol_job_open_model(p, c, &j->model, err));
+    if (!sol_config_random_shape(c))
+        SOL_TRY(sol_store_model_digest(c->model.init, &j->model_digest, err));
     SOL_TRY(sol_job_add_norms(c, j->model.model, &j->norms, err));
     SOL_TRY(sol_config_quant(c, &j->model.quant, err));
     SOL_TRY(sol_job_check_quant(c, j->model.model, &j->model.quant, err));
@@ -163,6 +166,7 @@ static sol_status open_data(sol_program *p, calibrate_job *j, sol_err *err)
 static sol_status open_data_together(sol_program *p, calibrate_job *j, sol_err *err)
 {
     bool is_first = sol_dist_rank(p->dist) == 0;
+    SOL_TRY(sol_ranks_compare(p->dist, "another model", j->model_digest, err));
     SOL_TRY(sol_dist_agree(p->dist, is_first ? open_data(p, j, err) : SOL_OK, err));
     SOL_TRY(sol_dist_agree(p->dist, is_first ? SOL_OK : open_data(p, j, err), err));
     uint64_t tokenizer = sol_tokenizer_hash(j->model.tokenizer);

@@ -517,7 +517,8 @@ static sol_status compare_files(const sol_trainer *t, sol_err *err)
     SOL_TRY(sol_ranks_compare(t->dist, "another tokenizer", sol_tokenizer_hash(t->tokenizer), err));
     SOL_TRY(sol_ranks_compare(t->dist, "other training data", t->train.digest, err));
     SOL_TRY(sol_ranks_compare(t->dist, "other evaluation data", eval, err));
-    return sol_ranks_compare(t->dist, "another teacher", t->teacher.digest, err);
+    SOL_TRY(sol_ranks_compare(t->dist, "another teacher", t->teacher.digest, err));
+    return sol_ranks_compare(t->dist, "another cache of it", t->teacher.cache_digest, err);
 }
 
 static sol_status open_all(sol_trainer *t, opening *o, sol_err *err)
@@ -527,6 +528,7 @@ static sol_status open_all(sol_trainer *t, opening *o, sol_err *err)
     SOL_TRY(open_dir(t, o, err));
     SOL_TRY(sol_trainer_read_newest(t, &o->from, err));
     SOL_TRY(on_all(open_state, t, o, err));
+    SOL_TRY(sol_ranks_compare(t->dist, "another model", t->model_digest, err));
     t->first_step = t->step;
     t->windows = sol_job_windows(t->config);
     t->dir.wait_when_full = t->config->checkpoint.on_full == SOL_ON_FULL_CONTINUE;

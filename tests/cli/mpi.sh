@@ -140,6 +140,9 @@ unlike() { # TEXT settings...
 }
 unlike "other training data" --set data.train=data.h5
 unlike "other evaluation data" --set data.eval=data.h5
+cp start.h5 0/m.h5
+cp killed/run/ckpt/step-000003.h5 1/m.h5
+unlike "another model" --set model.init=m.h5 --set model.tokenizer=
 unlike "another tokenizer" --set model.tokenizer=tokenizer.json --set data.train=own.h5 --set train.eval_every=0
 expect 2 "Slurm started 2 tasks without MPI" env SLURM_NTASKS=2 SLURM_PROCID=1 "$SOLERA" train "$dir/job.yaml"
 
@@ -178,6 +181,9 @@ calibrate 2 calibrated_3 resumed.h5 --resume
 cmp alone.h5 resumed.h5 || fail "calibrate: another model after a resume on 2 ranks"
 refused 2 "has another job than rank 0: calibrate.steps: 5 -> 6" sh -c 'exec "$0" "$@" --set calibrate.steps=$((OMPI_COMM_WORLD_RANK + 5))' \
     "$SOLERA" calibrate calibrate.yaml --set run.dir="$dir/unlike"
+
+refused 2 "has another model than rank 0" sh -c 'cd "$OMPI_COMM_WORLD_RANK" && exec "$0" "$@"' "$SOLERA" calibrate "$dir/calibrate.yaml" \
+    --set run.dir="$dir/unlike" --set model.init=m.h5 --set model.tokenizer=
 
 # A sweep: each run by one rank, as if alone; what is summed up is the same.
 cat >sweep.yaml <<YAML
