@@ -24,7 +24,7 @@ awk 'NR == FNR { loss[NR] = $1; tok_s[NR] = $2; next }
 ! grep -q "of peak" "$dir/err" || fail "a probe that takes longer than the run: $(cat "$dir/err")"
 "$SOLERA" train "$dir/job.yaml" --set run.dir="$dir/larger" --set model.init=random:embedded --set train.seq=128 --set train.batch=4 --set train.steps=3 \
     --set optim.warmup_steps=1 --set train.eval_every=0 --set train.log_every=1 2>"$dir/err" || fail "$(cat "$dir/err")"
-sed -n 's/.*(\([0-9]*\) % of peak.*/\1/p' "$dir/err" | awk '$1 > 100 { exit 1 } END { exit NR != 3 }' || fail "no share of the peak: $(cat "$dir/err")"
+sed -n 's/.*(\([0-9]*\) % of peak.*/\1/p' "$dir/err" | awk '$1 > 100 { bad = 1 } END { exit bad || NR != 3 }' || fail "no share of the peak: $(cat "$dir/err")"
 
 # Where rate and lambda end, also after a resume: both reach their floor with the step after the last one, exp with the last.
 ends() { # schedule of the rate, of lambda, rate and lambda of the last step
@@ -60,7 +60,7 @@ YAML
 grep -q "^step 4/4  objective [0-9.]*  loss [0-9.]* (means of 4 steps)" "$dir/err" || fail "no objective in the log: $(cat "$dir/err")"
 for name in objective loss distill_loss hidden_loss relation_loss; do field "$name" <"$dir/taught/metrics.jsonl" >"$dir/$name"; done
 paste "$dir/objective" "$dir/loss" "$dir/distill_loss" "$dir/hidden_loss" "$dir/relation_loss" |
-    awk '{ want = 0.5 * $2 + 0.75 * $3 + 0.25 * $4 + 1.5 * $5; if (!($4 > 0) || ($1 / want - 1) ^ 2 > 1e-10) { print; exit 1 } } END { exit NR != 4 }' \
+    awk '{ want = 0.5 * $2 + 0.75 * $3 + 0.25 * $4 + 1.5 * $5; if (!($4 > 0) || ($1 / want - 1) ^ 2 > 1e-10) { print; bad = 1 } } END { exit bad || NR != 4 }' \
         >"$dir/out" || fail "the objective is not the weighted sum: $(cat "$dir/out" "$dir/taught/metrics.jsonl")"
 
 # A run that diverges: its lines stay JSON, its report is drawn and says where.
