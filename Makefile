@@ -22,6 +22,9 @@ CFLAGS_cov := -O0 -g --coverage -fprofile-update=atomic
 CFLAGS_debug := -O0 -g
 CFLAGS_arm64 := -O2 -g -static
 CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+ifeq ($(origin CFLAGS_$(VARIANT)),undefined)
+$(error VARIANT=$(VARIANT) is no build: release, asan, tsan, cov or debug)
+endif
 ARCH_x86_64 := -march=x86-64-v2
 ARCH_aarch64 := -march=armv8-a
 

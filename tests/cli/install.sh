@@ -7,6 +7,7 @@ CC=${CC:-gcc}
 variant=$(basename "$BUILD")
 prefix=$dir/usr
 make -s VARIANT="$variant" PREFIX="$prefix" install >"$dir/log" 2>&1 || fail "install: $(cat "$dir/log")"
+! make -n VARIANT=relaese >"$dir/log" 2>&1 && grep -q 'VARIANT=relaese is no build' "$dir/log" || fail "another build: $(tail -n 3 "$dir/log")"
 installed=$prefix/bin/solera
 
 # Every verb has a page, and roff has no complaint about any.
