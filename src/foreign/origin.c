@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/textio.h"
+#include "text/filekind.h"
 
 enum { MAX_README = 1 << 22 };
 
@@ -53,12 +54,22 @@ void sol_origin_of_path(sol_source *s, const char *path)
 
 /* ---- README.md ---- */
 
-/* A value of one line, without the quotation marks around it and blanks at its ends. */
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r';
+}
+
+/* A value of one line: what stands between quotation marks, or without blanks at its ends and the
+ * comment behind it. n 0: there is none, or not on this line. */
 static sol_span plain_value(const char *at, size_t n)
 {
-    while (n && (*at == ' ' || *at == '\t')) at++, n--;
-    while (n && (at[n - 1] == ' ' || at[n - 1] == '\r')) n--;
-    if (n >= 2 && (*at == '"' || *at == '\'') && at[n - 1] == *at) at++, n -= 2;
+    while (n && is_blank(*at)) at++, n--;
+    const char *close = n && (*at == '"' || *at == '\'') ? memchr(at + 1, *at, n - 1) : NULL;
+    if (close) return (sol_span){at + 1, (size_t)(close - at) - 1};
+    if (n && strchr(">|&*!#", *at)) return (sol_span){at, 0};
+    for (size_t i = 1; i < n; i++)
+        if (at[i] == '#' && is_blank(at[i - 1])) n = i;
+    while (n && is_blank(at[n - 1])) n--;
     return (sol_span){at, n};
 }
 
@@ -132,7 +143,7 @@ sol_status sol_origin_of_folder(sol_source *s, const json_t *config, sol_err *er
     const char *named = json_string_value(json_object_get(config, "_name_or_path"));
     if (sol_path_join(path, s->path, "README.md", NULL) == SOL_OK && sol_file_exists(path) &&
         sol_text_read(path, MAX_README, NULL, &text, &n, NULL) == SOL_OK)
-        take_front(o, text);
+        take_front(o, text + sol_text_bom(text, n));
     sol_free(text);
     if (o->name[0]) return SOL_OK;
     if (named && is_repo(named)) TAKE(o->repo, named, strlen(named));

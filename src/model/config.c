@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "model/model.h"
+#include "text/utf8.h"
 
 /* Bounds that keep every product of dimensions far inside int64_t; no published model comes near
  * them. */
@@ -18,7 +19,7 @@ enum {
 
 void sol_origin_take(char *field, size_t size, const char *text, size_t n)
 {
-    if (n == 0 || n >= size) return;
+    if (n == 0 || n >= size || sol_utf8_valid_prefix(text, n) != n) return;
     for (size_t i = 0; i < n; i++)
         if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f) return;
     memcpy(field, text, n);

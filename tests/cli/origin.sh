@@ -3,12 +3,13 @@
 make_job
 "$SOLERA" import --random tiny --tokenizer "$dir/tokenizer.json" --base-model acme/Tiny-1M --license apache-2.0 -o "$dir/m.h5" 2>/dev/null
 "$SOLERA" export "$dir/m.h5" -o "$dir/from" --format safetensors 2>/dev/null
-cat >"$dir/from/README.md" <<'MD'
+printf '\357\273\277' >"$dir/from/README.md"
+cat >>"$dir/from/README.md" <<'MD'
 ---
 language:
 - en
-license: other
-license_name: "acme-1"
+license: other # than the usual ones
+license_name: "acme-1" # quoted
 license_link: https://example.org/acme-1
 base_model:
 - acme/older
