@@ -510,9 +510,17 @@ END_TEST
 
 START_TEST(status_names_and_nearest)
 {
-    static const char *const names[] = {"train.steps", "train.batch", "quant.method"};
-    ck_assert_str_eq(sol_nearest_name("train.step", names, 3), "train.steps");
-    ck_assert_ptr_null(sol_nearest_name("zzzzzzzzzz", names, 3));
+    const char *names[] = {"train.steps", "train.batch", "quant.method"};
+    char hint[SOL_HINT], word[400];
+    ck_assert_str_eq(sol_name_hint(hint, "train.step", names, 3, NULL),
+                     "; did you mean 'train.steps'?");
+    ck_assert_str_eq(sol_name_hint(hint, "zzzzzzzzzz", names, 3, "; none"), "; none");
+    sol_name_hint(hint, "zzzzzzzzzz", names, 3, NULL);
+    ck_assert(strncmp(hint, ": one of ", 9) == 0 && strstr(hint, names[2]));
+    memset(word, 'x', sizeof word - 1);
+    word[sizeof word - 1] = 0;
+    names[0] = names[1] = word; /* a list that does not fit is cut */
+    ck_assert_uint_eq(strlen(sol_name_hint(hint, "y", names, 3, NULL)), SOL_HINT - 1);
     ck_assert_int_eq(sol_status_exit_code(SOL_ERR_FORMAT), 2);
     ck_assert_int_eq(sol_status_exit_code(SOL_ERR_INTERRUPTED), 130);
     size_t out;

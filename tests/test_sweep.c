@@ -104,7 +104,7 @@ static const struct {
     {HEAD "jobs: two\n", "jobs: expected"},
     {HEAD "keep_checkpoints: maybe\n", "sweep.yaml:4:19: keep_checkpoints: expected true or false"},
     {HEAD "grdi: {a.b: [1]}\n", "sweep.yaml:4:1: unknown key 'grdi'; did you mean 'grid'?"},
-    {HEAD "zzzzzzzzz: 1\n", "unknown key 'zzzzzzzzz': expected base, dir"},
+    {HEAD "zzzzzzzzz: 1\n", "unknown key 'zzzzzzzzz': one of base, dir"},
     {HEAD "grid: {optim.lr: 3}\n", "sweep.yaml:4:18: grid: optim.lr: expected a list of values"},
     {HEAD "grid: {optim.lr: []}\n", "expected a list of values"},
     {HEAD "grid: {optim.lr: [[1]]}\n", "optim.lr: expected one value"},

@@ -366,7 +366,7 @@ START_TEST(named_pretokenizers)
     sol_pretok_free(&p);
     ck_assert(!sol_pretok_is_known(&p));
     ck_fails(sol_pretok_add_named(&p, "smolm", &ignore, &bos, err), SOL_ERR_UNSUPPORTED,
-             "nearest: 'smollm'");
+             "did you mean 'smollm'?");
     ck_fails(sol_pretok_add_named(&p, "something-else", &ignore, &bos, err), SOL_ERR_UNSUPPORTED,
              "is not known");
 }

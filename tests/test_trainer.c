@@ -388,7 +388,7 @@ START_TEST(bad_input_is_refused_and_leaves_nothing)
     expect_refusal(&w, "data.train=/nowhere/d.h5", SOL_ERR_IO, "key 'data.train': /nowhere/d.h5");
     expect_refusal(&w, "data.eval=/nowhere/d.h5", SOL_ERR_IO, "key 'data.eval': /nowhere/d.h5");
     expect_refusal(&w, "eval.tasks=piqqa", SOL_ERR_CONFIG,
-                   "--set: key 'eval.tasks': unknown task 'piqqa'; did you mean piqa");
+                   "--set: key 'eval.tasks': unknown task 'piqqa'; did you mean 'piqa'?");
     expect_refusal(&w, "eval.tasks=piqa=/nowhere.jsonl", SOL_ERR_CONFIG,
                    "key 'eval.tasks': /nowhere.jsonl");
     expect_refusal(&w, "train.seq=65", SOL_ERR_CONFIG, "65 is more than the model's 64 positions");

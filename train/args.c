@@ -67,12 +67,11 @@ static sol_status unknown_option(const sol_program *p, const char *word, sol_err
 {
     const char *names[64] = {"--help"};
     int n = 1;
+    char hint[SOL_HINT];
     for (const sol_opt *o = sol_verb_options(p->verb); o->name && n < 62; o++) names[n++] = o->name;
     for (const sol_opt *o = sol_common_options; o->name; o++) names[n++] = o->name;
-    const char *near = sol_nearest_name(word, names, n);
-    return sol_fail(err, SOL_ERR_USAGE, "unknown option '%s'%s%s%s `solera help %s` lists them",
-                    word, near ? "; did you mean '" : ";", near ? near : "", near ? "'?" : "",
-                    p->verb->name);
+    return sol_fail(err, SOL_ERR_USAGE, "unknown option '%s'%s `solera help %s` lists them", word,
+                    sol_name_hint(hint, word, names, n, ";"), p->verb->name);
 }
 
 static bool is_choice(const char *choices, const char *word)

@@ -124,14 +124,13 @@ static const sol_opt options[] = {
 static sol_status asked_quant(const struct args *a, sol_quant_spec *q, sol_err *err)
 {
     const char *names[32];
+    char hint[SOL_HINT];
     int n = 0;
     *q = (sol_quant_spec){.method = sol_quantizer_find(a->method), .scale_dtype = SOL_F16};
     for (; n < sol_quantizer_count() && n < 32; n++) names[n] = sol_quantizer_at(n)->name;
-    if (!q->method) {
-        const char *near = sol_nearest_name(a->method, names, n);
-        return sol_fail(err, SOL_ERR_USAGE, "--method %s: there is no such quantizer%s%s",
-                        a->method, near ? ", did you mean " : "", near ? near : "");
-    }
+    if (!q->method)
+        return sol_fail(err, SOL_ERR_USAGE, "--method %s: there is no such quantizer%s", a->method,
+                        sol_name_hint(hint, a->method, names, n, NULL));
     q->layout = a->layout;
     q->granularity = a->granularity;
     q->group_size = q->granularity == SOL_PER_GROUP ? (int)a->group_size : 0;

@@ -54,9 +54,9 @@ static sol_status no_help(const char *word, sol_err *err)
     int n = 1;
     for (int i = 0; i < sol_verb_count() && n < 64; i++) names[n++] = sol_verb_at(i)->name;
     for (int i = 0; i < SOL_CONFIG_KEYS; i++) names[n++] = sol_config_key_at(i);
-    const char *near = sol_nearest_name(word, names, n);
-    return sol_fail(err, SOL_ERR_USAGE, "no help on '%s'%s%s%s", word,
-                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
+    char hint[SOL_HINT];
+    return sol_fail(err, SOL_ERR_USAGE, "no help on '%s'%s", word,
+                    sol_name_hint(hint, word, names, n, ""));
 }
 
 /* The second word is of the configuration alone. */

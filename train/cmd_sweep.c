@@ -52,17 +52,16 @@ static const sol_opt options[] = {
 static sol_status check_measures(const sol_sweep *s, const char *path, sol_err *err)
 {
     const char *names[SOL_MEASURE_COUNT];
+    char hint[SOL_HINT];
     for (int i = 0; i < SOL_MEASURE_COUNT; i++) names[i] = sol_measure_at(i)->name;
     for (int i = 0; i < s->n_measures; i++) {
         bool known = false;
         for (int k = 0; k < SOL_MEASURE_COUNT; k++)
             known = known || strcmp(names[k], s->measure[i]) == 0;
-        const char *near = known ? NULL : sol_nearest_name(s->measure[i], names, SOL_MEASURE_COUNT);
         if (!known)
-            return sol_fail(
-                err, SOL_ERR_CONFIG, "%s: measures: there is no '%.60s'%s%s%s", path, s->measure[i],
-                near ? "; did you mean '" : ", they are the datasets below measures/ of a study.h5",
-                near ? near : "", near ? "'?" : "");
+            return sol_fail(err, SOL_ERR_CONFIG, "%s: measures: there is no '%.60s'%s", path,
+                            s->measure[i],
+                            sol_name_hint(hint, s->measure[i], names, SOL_MEASURE_COUNT, NULL));
     }
     return SOL_OK;
 }

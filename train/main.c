@@ -66,12 +66,9 @@ static sol_status unknown_verb(const char *word, sol_err *err)
     const char *names[64];
     int n = 0;
     for (; n < sol_verb_count() && n < 64; n++) names[n] = sol_verb_at(n)->name;
-    const char *near = sol_nearest_name(word, names, n);
-    return near ? sol_fail(err, SOL_ERR_USAGE,
-                           "unknown verb '%s'; did you mean '%s'? `solera help` lists them all",
-                           word, near)
-                : sol_fail(err, SOL_ERR_USAGE, "unknown verb '%s'; `solera help` lists them all",
-                           word);
+    char hint[SOL_HINT];
+    return sol_fail(err, SOL_ERR_USAGE, "unknown verb '%s'%s `solera help` lists them all", word,
+                    sol_name_hint(hint, word, names, n, ";"));
 }
 
 static sol_status prepare_verb(sol_program *p, sol_err *err)

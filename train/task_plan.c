@@ -48,12 +48,11 @@ static sol_status plan_task(const char *dir, const char *word, size_t n, sol_tas
     t->kind = sol_task_find(name);
     if (!t->kind) {
         int count = 0;
+        char hint[SOL_HINT];
         for (; count < sol_task_count() && count < MAX_TASKS; count++)
             names[count] = sol_task_at(count)->name;
-        const char *near = sol_nearest_name(name, names, count);
-        return sol_fail(err, SOL_ERR_USAGE, "unknown task '%s'; %s%s", name,
-                        near ? "did you mean " : "known: ",
-                        near ? near : "arc_easy, arc_challenge, hellaswag, piqa, winogrande");
+        return sol_fail(err, SOL_ERR_USAGE, "unknown task '%s'%s", name,
+                        sol_name_hint(hint, name, names, count, NULL));
     }
     if (!equals) return find_file(dir, t->kind, t->path, err);
     if (rest >= sizeof t->path)

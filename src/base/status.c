@@ -86,7 +86,8 @@ static int edit_distance(const char *a, const char *b)
     return row[nb];
 }
 
-const char *sol_nearest_name(const char *word, const char *const *names, int n)
+/* NULL: none is near. */
+static const char *nearest_name(const char *word, const char *const *names, int n)
 {
     int limit = ((int)strlen(word) + 2) / 3, best = limit + 1;
     const char *nearest = NULL;
@@ -98,4 +99,21 @@ const char *sol_nearest_name(const char *word, const char *const *names, int n)
         }
     }
     return nearest;
+}
+
+const char *sol_name_hint(char out[SOL_HINT], const char *word, const char *const *names, int n,
+                          const char *otherwise)
+{
+    const char *near = nearest_name(word, names, n);
+    size_t used = 0;
+    out[0] = 0;
+    if (near)
+        snprintf(out, SOL_HINT, "; did you mean '%s'?", near);
+    else if (otherwise)
+        snprintf(out, SOL_HINT, "%s", otherwise);
+    else
+        for (int i = 0; i < n && used < SOL_HINT; i++)
+            used += (size_t)snprintf(out + used, SOL_HINT - used, "%s%s", i ? ", " : ": one of ",
+                                     names[i]);
+    return out;
 }

@@ -59,8 +59,12 @@ sol_status sol_err_prefix(sol_err *err, sol_status status, const char *fmt, ...)
 const char *sol_status_text(sol_status status);
 int sol_status_exit_code(sol_status status);
 
-/* The name with the least edit distance (Levenshtein) to `word`, the first of equals, for "did you
- * mean"; NULL when that is more than a third of its length. */
-const char *sol_nearest_name(const char *word, const char *const *names, int n);
+/* What the error about a word that is none of names[n] ends with: "; did you mean 'NAME'?" of the
+ * nearest name (by Levenshtein's distance, the first of equals) where no more than a third of the
+ * word differs; else `otherwise`, or where that is NULL ": one of NAME, NAME, ...". Writes to out,
+ * and returns it. */
+enum { SOL_HINT = 640 };
+const char *sol_name_hint(char out[SOL_HINT], const char *word, const char *const *names, int n,
+                          const char *otherwise);
 
 #endif

@@ -46,16 +46,11 @@ static sol_status unknown_method(const sol_config *c, sol_err *err)
 {
     const char *names[64] = {"none"};
     int n = 1;
-    char list[400] = "none";
-    for (int i = 0; i < sol_quantizer_count() && n < 64; i++) {
+    char hint[SOL_HINT];
+    for (int i = 0; i < sol_quantizer_count() && n < 64; i++)
         names[n++] = sol_quantizer_at(i)->name;
-        size_t used = strlen(list);
-        snprintf(list + used, sizeof list - used, ", %s", names[n - 1]);
-    }
-    const char *near = sol_nearest_name(c->quant.method, names, n);
-    return sol_config_fail(c, "quant.method", err, "'%s' is no quantizer%s%s%s one of %s",
-                           c->quant.method, near ? "; did you mean '" : ":", near ? near : "",
-                           near ? "'?" : "", list);
+    return sol_config_fail(c, "quant.method", err, "'%s' is no quantizer%s", c->quant.method,
+                           sol_name_hint(hint, c->quant.method, names, n, NULL));
 }
 
 sol_status sol_config_quant(const sol_config *c, sol_quant_spec *spec, sol_err *err)

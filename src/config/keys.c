@@ -58,15 +58,16 @@ int sol_key_find(const char *path)
 
 /* Suggests a key of the same name in another section, which is the likeliest mistake ("train.lr"),
  * else the one that is spelled most alike. */
-const char *sol_key_nearest(const char *path)
+const char *sol_key_hint(char out[SOL_HINT], const char *path)
 {
     const char *dot = strchr(path, '.'), *leaf = dot ? dot + 1 : path;
     const char *paths[SOL_CONFIG_KEYS];
     for (int i = 0; i < SOL_CONFIG_KEYS; i++) {
         paths[i] = sol_keys[i].path;
-        if (strcmp(sol_keys[i].name, leaf) == 0) return paths[i];
+        if (strcmp(sol_keys[i].name, leaf) == 0)
+            return sol_name_hint(out, paths[i], &paths[i], 1, NULL);
     }
-    return sol_nearest_name(path, paths, SOL_CONFIG_KEYS);
+    return sol_name_hint(out, path, paths, SOL_CONFIG_KEYS, "; `solera help config` lists them");
 }
 
 /* UTF-8 without NUL, so that what is written into config.yaml can be read back. */

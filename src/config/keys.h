@@ -46,8 +46,8 @@ extern const int sol_key_section_count;
 
 /* Index of the key, -1: none. */
 int sol_key_find(const char *path);
-/* The key that was probably meant by an unknown path; NULL: none is near. */
-const char *sol_key_nearest(const char *path);
+/* What the error about an unknown path ends with, as sol_name_hint has it. */
+const char *sol_key_hint(char out[SOL_HINT], const char *path);
 
 /* Sets key i from the text of a scalar; quoted: it stood in quotes, so that it is no number, no
  * bool, no null. The error has neither place nor key. */

@@ -37,18 +37,13 @@ static bool take_name(char out[64], const sol_yaml *n)
 static sol_status unknown_section(const reader *r, const sol_yaml *key, const char *name,
                                   const char *const *names, int n, sol_err *err)
 {
-    char list[512] = "";
+    char hint[SOL_HINT];
     for (int i = 0; i < SOL_CONFIG_KEYS; i++)
         if (strcmp(sol_keys[i].name, name) == 0)
             return fail_at(r, key, err, "unknown section '%s'; did you mean '%s'?", name,
                            sol_keys[i].path);
-    const char *near = sol_nearest_name(name, names, n);
-    if (near) return fail_at(r, key, err, "unknown section '%s'; did you mean '%s'?", name, near);
-    for (int i = 0; i < n; i++) {
-        size_t used = strlen(list);
-        snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", names[i]);
-    }
-    return fail_at(r, key, err, "unknown section '%s': one of %s", name, list);
+    return fail_at(r, key, err, "unknown section '%s'%s", name,
+                   sol_name_hint(hint, name, names, n, NULL));
 }
 
 /* *section: the number of the section that `key` names; it may be there once. */
@@ -79,16 +74,12 @@ static sol_status find_section(reader *r, const sol_yaml *key, int *section, sol
 /* *index: the number of the key that `key` names in the section; it may be there once. */
 static sol_status find_key(reader *r, int section, const sol_yaml *key, int *index, sol_err *err)
 {
-    char name[64], path[160];
+    char name[64], path[160], hint[SOL_HINT];
     if (!take_name(name, key)) return fail_at(r, key, err, "this is not the name of a key");
     snprintf(path, sizeof path, "%s.%s", sol_key_sections[section].name, name);
     int i = sol_key_find(path);
-    if (i < 0) {
-        const char *near = sol_key_nearest(path);
-        return fail_at(r, key, err, "key '%s': unknown key%s%s%s", path,
-                       near ? "; did you mean '" : "", near ? near : "",
-                       near ? "'?" : "; `solera help config` lists them");
-    }
+    if (i < 0)
+        return fail_at(r, key, err, "key '%s': unknown key%s", path, sol_key_hint(hint, path));
     if (r->seen[i].line)
         return fail_at(r, key, err, "key '%s': is there twice: first in line %d", path,
                        r->seen[i].line);
@@ -273,7 +264,7 @@ void sol_config_free(sol_config **c)
 
 sol_status sol_config_set(sol_config *c, const char *assignment, sol_err *err)
 {
-    char path[160];
+    char path[160], hint[SOL_HINT];
     sol_err why = {0};
     size_t n = strcspn(assignment, "=");
     if (!assignment[n] || n == 0 || n >= sizeof path)
@@ -281,12 +272,9 @@ sol_status sol_config_set(sol_config *c, const char *assignment, sol_err *err)
     memcpy(path, assignment, n);
     path[n] = 0;
     int i = sol_key_find(path);
-    if (i < 0) {
-        const char *near = sol_key_nearest(path);
-        return sol_fail(err, SOL_ERR_CONFIG, "--set %.200s: key '%s': unknown key%s%s%s",
-                        assignment, path, near ? "; did you mean '" : "", near ? near : "",
-                        near ? "'?" : "; `solera help config` lists them");
-    }
+    if (i < 0)
+        return sol_fail(err, SOL_ERR_CONFIG, "--set %.200s: key '%s': unknown key%s", assignment,
+                        path, sol_key_hint(hint, path));
     sol_status st = sol_key_set(c, i, assignment + n + 1, strlen(assignment + n + 1), false, &why);
     if (st == SOL_ERR_CONFIG)
         return sol_fail(err, st, "--set %.200s: key '%s': %s", assignment, path, why.text);

@@ -159,6 +159,7 @@ static sol_status take_entry(reader *r, const sol_yaml *key, const sol_yaml *val
     static const char *const names[] = {"base", "dir",    "seeds", "jobs",    "keep_checkpoints",
                                         "set",  "points", "grid",  "against", "measures"};
     const char *name = text_of(key);
+    char hint[SOL_HINT];
     if (!name) return fail_at(r, key, err, "expected a name");
     if (strcmp(name, "base") == 0) return take_base(r, value, err);
     if (strcmp(name, "dir") == 0 && r->opts->dir) return copy_text(&r->s->dir, r->opts->dir, err);
@@ -181,12 +182,8 @@ static sol_status take_entry(reader *r, const sol_yaml *key, const sol_yaml *val
         return read_integer(value, 1, 1024, &r->s->jobs)
                    ? SOL_OK
                    : fail_at(r, value, err, "jobs: expected a whole number from 1 to 1024");
-    const char *near = sol_nearest_name(name, names, (int)(sizeof names / sizeof *names));
-    return fail_at(r, key, err, "unknown key '%.60s'%s%s%s", name,
-                   near ? "; did you mean '"
-                        : ": expected base, dir, seeds, jobs, "
-                          "keep_checkpoints, set, points, grid, against or measures",
-                   near ? near : "", near ? "'?" : "");
+    return fail_at(r, key, err, "unknown key '%.60s'%s", name,
+                   sol_name_hint(hint, name, names, (int)(sizeof names / sizeof *names), NULL));
 }
 
 static sol_status take_entries(reader *r, const sol_yaml *root, sol_err *err)

@@ -216,20 +216,15 @@ static void config_from_row(sol_model_config *c, const shape_row *s)
 sol_status sol_model_config_named(const char *name, sol_model_config *c, sol_err *err)
 {
     const char *names[N_SHAPES];
+    char hint[SOL_HINT];
     for (int i = 0; i < N_SHAPES; i++) {
         names[i] = shapes[i].name;
         if (strcmp(name, names[i]) != 0) continue;
         config_from_row(c, &shapes[i]);
         return SOL_OK;
     }
-    const char *near = sol_nearest_name(name, names, N_SHAPES);
-    char all[256] = "";
-    for (int i = 0; i < N_SHAPES; i++) {
-        if (i) strcat(all, ", ");
-        strcat(all, names[i]);
-    }
-    return sol_fail(err, SOL_ERR_USAGE, "unknown model shape '%.64s'%s%s%s: one of %s", name,
-                    near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "", all);
+    return sol_fail(err, SOL_ERR_USAGE, "unknown model shape '%.64s'%s", name,
+                    sol_name_hint(hint, name, names, N_SHAPES, NULL));
 }
 
 /* The highest frequency is 1: it turns 1/(2 pi) times in a context of one token, less than the low

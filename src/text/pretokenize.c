@@ -100,6 +100,7 @@ sol_status sol_pretok_add_named(sol_pretok *p, const char *name, bool *ignore_me
                                 sol_err *err)
 {
     const char *names[N_NAMED];
+    char hint[SOL_HINT];
     if (!name) name = "default";
     for (int i = 0; i < N_NAMED; i++) {
         names[i] = named[i].name;
@@ -108,9 +109,8 @@ sol_status sol_pretok_add_named(sol_pretok *p, const char *name, bool *ignore_me
         *add_bos = named[i].add_bos;
         return add_stages(p, &named[i], err);
     }
-    const char *near = sol_nearest_name(name, names, N_NAMED);
-    return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer '%.100s' is not known%s%s%s", name,
-                    near ? "; nearest: '" : "", near ? near : "", near ? "'" : "");
+    return sol_fail(err, SOL_ERR_UNSUPPORTED, "pre-tokenizer '%.100s' is not known%s", name,
+                    sol_name_hint(hint, name, names, N_NAMED, ""));
 }
 
 bool sol_pretok_name_means_nfc(const char *name)

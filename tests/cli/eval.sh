@@ -130,7 +130,7 @@ items() { # $SOLERA_DATA: how many items are found
     (cd "$dir/here" && SOLERA_DATA=$1 "$SOLERA" eval "$dir/p.h5" --task piqa 2>"$dir/err") | sed -n 's/^| piqa *| *\([0-9]*\) .*/\1/p'
 }
 [ "$(items "$dir/theirs") $(items "$dir/none")" = "3 1" ] || fail "where tasks are: $(cat "$dir/err")"
-expect 2 "unknown task 'pica'; did you mean piqa" "$SOLERA" eval "$dir/p.h5" --task pica
+expect 2 "unknown task 'pica'; did you mean 'piqa'?" "$SOLERA" eval "$dir/p.h5" --task pica
 expect 2 "has no file hellaswag_val.jsonl" "$SOLERA" eval "$dir/p.h5" --task piqa,hellaswag --task-dir "$dir/tasks"
 printf '{"ctx": "the cat sees", "choices": ["a dog", "them"], "gold": 2}\n' >"$dir/tasks/bad.jsonl"
 expect 2 'bad.jsonl:1: "gold" is 2: there are 2 choices' "$SOLERA" eval "$dir/p.h5" --task piqa="$dir/tasks/bad.jsonl" --samples "$dir/t.jsonl"

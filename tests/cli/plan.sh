@@ -26,7 +26,7 @@ for type in packed stq1_0 tq2_0 q8_0; do
         'BEGIN { exit !(want > 1e6 && is <= 1.01 * want && is > 0.99 * want) }' || fail "$type: $(wc -c <"$dir/x") bytes: $(cat "$dir/out")"
 done
 expect 2 "group_size" "$SOLERA" plan "$dir/job.yaml" --set quant.group_size=96
-expect 2 "unknown model shape 'llama-3.2-2b', did you mean 'llama-3.2-1b'" "$SOLERA" plan "$dir/job.yaml" \
+expect 2 "unknown model shape 'llama-3.2-2b'; did you mean 'llama-3.2-1b'" "$SOLERA" plan "$dir/job.yaml" \
     --set model.init=random:llama-3.2-2b
 for job in configs/*.yaml; do
     [ "$job" = configs/reference.yaml ] && continue

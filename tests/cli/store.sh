@@ -20,7 +20,7 @@ expect 2 "embeded" "$SOLERA" import --random embeded -o "$dir/x.h5"
 expect 2 "none.bin" "$SOLERA" import "$dir/none.bin" -o "$dir/x.h5"
 expect 2 "$dir/no/x.h5: cannot write" "$SOLERA" import --random embedded -o "$dir/no/x.h5"
 expect 2 "is not a regular file" "$SOLERA" import --random embedded -o "$dir"
-expect 2 "--method shery: there is no such quantizer, did you mean sherry" "$SOLERA" export "$m" -o "$dir/x.h5" --method shery
+expect 2 "--method shery: there is no such quantizer; did you mean 'sherry'?" "$SOLERA" export "$m" -o "$dir/x.h5" --method shery
 expect 2 "was trained in full precision" "$SOLERA" export "$m" -o "$dir/x.h5"
 expect 2 "absmean weights have no 1.25-bit form" "$SOLERA" export "$m" -o "$dir/x.h5" --method absmean
 expect 2 "q_proj" "$SOLERA" export "$m" -o "$dir/x.h5" --method sherry --group-size 96
