@@ -15,7 +15,9 @@ static const sol_teacher_cache_head head = {.data_digest = 11,
                                             .windows = WINDOWS,
                                             .seq = SEQ,
                                             .k = K,
-                                            .temperature = 1.5};
+                                            .temperature = 1.5,
+                                            .teacher_dtype = "int8",
+                                            .compute = "bf16"};
 
 /* Numbers that say where they belong: no two positions have the same, and fp16 holds them. */
 static void fill(int window, int32_t *ids, float *probs)
@@ -82,6 +84,8 @@ START_TEST(what_goes_in_comes_out)
     ck_assert_int_eq(sol_teacher_cache_done(c), WINDOWS);
     ck_assert_uint_eq(sol_teacher_cache_get_head(c)->teacher_digest, UINT64_MAX);
     ck_assert(sol_teacher_cache_get_head(c)->temperature == 1.5);
+    ck_assert_str_eq(sol_teacher_cache_get_head(c)->teacher_dtype, "int8");
+    ck_assert_str_eq(sol_teacher_cache_get_head(c)->compute, "bf16");
     uint64_t before = sol_alloc_count();
     for (int w = 0; w < WINDOWS; w++) expect_window(c, w);
     ck_assert_uint_eq(sol_alloc_count(), before);

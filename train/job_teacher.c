@@ -149,16 +149,20 @@ static sol_teacher_cache_head wanted_head(const sol_config *c, const sol_job_stu
     int64_t windows = 0;
     for (int i = 0; i < s->data->n; i++)
         windows += (s->data->file[i].file.tokens.n - 1) / c->train.seq;
-    return (sol_teacher_cache_head){.data_digest = s->data->content,
-                                    .teacher_digest = t->digest,
-                                    .tokenizer_hash = sol_tokenizer_hash(s->tokenizer),
-                                    .vocab_size = s->config->vocab_size,
-                                    .windows = windows,
-                                    .seq = c->train.seq,
-                                    .k = c->distill.top_k,
-                                    .samples = sol_distill_samples(&t->loss, s->config->vocab_size),
-                                    .seed = c->run.seed,
-                                    .temperature = (float)c->distill.temperature};
+    sol_teacher_cache_head h = {.data_digest = s->data->content,
+                                .teacher_digest = t->digest,
+                                .tokenizer_hash = sol_tokenizer_hash(s->tokenizer),
+                                .vocab_size = s->config->vocab_size,
+                                .windows = windows,
+                                .seq = c->train.seq,
+                                .k = c->distill.top_k,
+                                .samples = sol_distill_samples(&t->loss, s->config->vocab_size),
+                                .seed = c->run.seed,
+                                .temperature = (float)c->distill.temperature};
+    snprintf(h.teacher_dtype, sizeof h.teacher_dtype, "%s",
+             sol_config_word(c, "distill.teacher_dtype"));
+    snprintf(h.compute, sizeof h.compute, "%s", sol_config_word(c, "train.compute"));
+    return h;
 }
 
 static sol_status check_cache(const sol_config *c, const sol_teacher_cache_head *want,
@@ -272,6 +276,13 @@ sol_status sol_job_teacher_open_maker(sol_program *p, const sol_config *c, const
         return sol_config_fail(c, "distill.cache", err,
                                "%s: its samples were drawn for run.seed %lld, not %lld",
                                c->distill.cache, (long long)is->seed, (long long)want.seed);
+    if (is->teacher_dtype[0] && strcmp(is->teacher_dtype, want.teacher_dtype) != 0)
+        return sol_config_fail(c, "distill.cache", err,
+                               "%s: was made for distill.teacher_dtype %s, not %s",
+                               c->distill.cache, is->teacher_dtype, want.teacher_dtype);
+    if (is->compute[0] && strcmp(is->compute, want.compute) != 0)
+        return sol_config_fail(c, "distill.cache", err, "%s: was made for train.compute %s, not %s",
+                               c->distill.cache, is->compute, want.compute);
     return st;
 }
 

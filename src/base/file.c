@@ -359,6 +359,12 @@ sol_status sol_out_reopen(sol_out *o, const char *path, sol_err *err)
     return sol_own_open(&o->fd, path, path, O_WRONLY, err);
 }
 
+sol_status sol_out_lock(const sol_out *o, sol_err *err)
+{
+    if (flock(o->fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return SOL_OK;
+    return sol_fail(err, SOL_ERR_LOCKED, "%s: another process is writing it", o->path);
+}
+
 sol_status sol_out_sync(const sol_out *o, sol_err *err)
 {
     return fdatasync(o->fd) != 0 && errno != EINVAL ? sol_fail_errno(err, o->path, "cannot sync")

@@ -102,6 +102,9 @@ typedef struct sol_out {
 sol_status sol_out_open(sol_out *o, const sol_replace *r, sol_err *err);
 /* Opens an existing file to change it in place; refuses what sol_own_open refuses. */
 sol_status sol_out_reopen(sol_out *o, const char *path, sol_err *err);
+/* Until it is closed; where a file system has no locks, nothing is locked. SOL_ERR_LOCKED: another
+ * process holds the lock. */
+sol_status sol_out_lock(const sol_out *o, sol_err *err);
 /* Writes n bytes from byte `offset` on; the file grows as needed. */
 sol_status sol_out_write(sol_out *o, uint64_t offset, const void *data, size_t n, sol_err *err);
 /* Returns when all that was written is on the disk. */

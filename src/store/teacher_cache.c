@@ -57,6 +57,8 @@ static sol_status declare(sol_h5_writer *w, const sol_teacher_cache_head *h, sol
     SOL_TRY(sol_h5_set_i64(w, 0, "samples", h->samples, err));
     SOL_TRY(sol_h5_set_i64(w, 0, "seed", h->seed, err));
     SOL_TRY(sol_h5_set_f64(w, 0, "temperature", h->temperature, err));
+    if (h->teacher_dtype[0]) SOL_TRY(sol_h5_set_text(w, 0, "teacher_dtype", h->teacher_dtype, err));
+    if (h->compute[0]) SOL_TRY(sol_h5_set_text(w, 0, "compute", h->compute, err));
     SOL_TRY(sol_h5_live(w, "/n_windows", SOL_H5_U64, 1, &one, &id, err));
     SOL_TRY(sol_h5_live(w, "/window_crc32c", SOL_H5_U32, 1, &h->windows, &id, err));
     for (int i = 0; i < COLUMNS; i++) {
@@ -85,6 +87,20 @@ sol_status sol_teacher_cache_create(sol_teacher_cache **c, const char *path,
     return st == SOL_OK ? sol_teacher_cache_open(c, path, true, err) : st;
 }
 
+/* A name of a type, "" where the file has none. */
+static sol_status read_type(const sol_h5_file *f, const char *name, char out[8], sol_err *err)
+{
+    const char *text;
+    out[0] = 0;
+    if (!sol_h5_node_attr(&f->tree.node[0], name)) return SOL_OK;
+    SOL_TRY(sol_h5_get_text(f, &f->tree.node[0], name, &text, err));
+    if (strlen(text) >= 8)
+        return sol_fail(err, SOL_ERR_FORMAT, "%s: %s is '%.40s', expected the name of a type",
+                        f->path, name, text);
+    strcpy(out, text);
+    return SOL_OK;
+}
+
 static sol_status read_head(const sol_h5_file *f, sol_teacher_cache_head *h, sol_err *err)
 {
     const sol_h5_node *root = &f->tree.node[0];
@@ -102,6 +118,8 @@ static sol_status read_head(const sol_h5_file *f, sol_teacher_cache_head *h, sol
     h->seed = -1;
     if (sol_h5_node_attr(root, "seed"))
         SOL_TRY(sol_h5_get_i64(f, root, "seed", 0, INT64_MAX, &h->seed, err));
+    SOL_TRY(read_type(f, "teacher_dtype", h->teacher_dtype, err));
+    SOL_TRY(read_type(f, "compute", h->compute, err));
     return sol_h5_get_f64(f, root, "temperature", &h->temperature, err);
 }
 
@@ -147,10 +165,12 @@ static sol_status read_structure(sol_teacher_cache *c, sol_err *err)
 static sol_status open_at(sol_teacher_cache *c, const char *path, bool write, sol_err *err)
 {
     SOL_TRY(sol_copy_string(&c->path, path, strlen(path), err));
+    /* Locked before it is read: another process may have written windows until now. */
+    if (write) SOL_TRY(sol_out_reopen(&c->out, c->path, err));
+    if (write) SOL_TRY(sol_out_lock(&c->out, err));
     SOL_TRY(read_structure(c, err));
     SOL_TRY(sol_alloc_array((void **)&c->window, c->total, 1, err));
-    SOL_TRY(sol_in_open(&c->in, c->path, err));
-    return write ? sol_out_reopen(&c->out, c->path, err) : SOL_OK;
+    return sol_in_open(&c->in, c->path, err);
 }
 
 sol_status sol_teacher_cache_open(sol_teacher_cache **out, const char *path, bool write,

@@ -27,6 +27,9 @@ typedef struct sol_teacher_cache_head {
                       * most probable */
     int64_t seed;    /* of the drawing (run.seed); -1: a file from before it was kept */
     double temperature;
+    /* How the teacher was computed: its weights and the products, as jobs name types; "": a file
+     * from before it was kept. */
+    char teacher_dtype[8], compute[8];
 } sol_teacher_cache_head;
 
 typedef struct sol_teacher_cache sol_teacher_cache;
@@ -34,7 +37,8 @@ typedef struct sol_teacher_cache sol_teacher_cache;
 /* Replaces the file at `path` by an empty cache for head->windows windows. The caller owns *c. */
 sol_status sol_teacher_cache_create(sol_teacher_cache **c, const char *path,
                                     const sol_teacher_cache_head *head, sol_err *err);
-/* Opens an existing cache, to append with `write`. SOL_ERR_FORMAT: it is damaged. */
+/* Opens an existing cache, to append with `write`. SOL_ERR_FORMAT: it is damaged; SOL_ERR_LOCKED:
+ * another process appends to it. */
 sol_status sol_teacher_cache_open(sol_teacher_cache **c, const char *path, bool write,
                                   sol_err *err);
 /* What was appended after the last commit is lost. NULL is fine. */

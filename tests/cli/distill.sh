@@ -128,6 +128,7 @@ place=cache.h5:40 # where a window is written
 start $place distill-cache "$dir/qat.yaml" --set distill.cache="$dir/cache.h5" --set distill.top_k=512
 killed
 start $place distill-cache "$dir/qat.yaml" --set distill.cache="$dir/cache.h5" --set distill.top_k=512
+expect 2 "cache.h5: another process is writing it" make_cache
 kill -INT "$pid"
 go_on
 ended 130
@@ -157,5 +158,7 @@ expect 2 "was made for distill.temperature 1, not 2" cached --set distill.temper
 expect 2 "was made for another teacher" cached --set distill.teacher="$dir/moving.h5"
 expect 2 "was made for other data than data.train" cached --set data.train="$dir/data.h5"
 expect 2 "was made for distill.top_k 512, not 4" make_cache --set distill.top_k=4
+expect 2 "was made for distill.teacher_dtype bf16, not int8" make_cache --set distill.teacher_dtype=int8
+expect 2 "was made for train.compute fp32, not bf16" make_cache --set train.compute=bf16
 expect 2 "a cache holds no hidden states" cached --set distill.hidden_weight=1
 expect 2 "a cache holds no queries, keys and values" cached --set distill.relation_weight=1
