@@ -151,7 +151,8 @@ sol_status sol_job_data_describe(const sol_config *c, const sol_job_data *d, con
                          file->part ? "more than " : "",
                          sol_count_text((double)file->file.tokens.n, count),
                          file->file.tokens.n_docs));
-    return file->part ? SOL_OK
-                      : sol_text_add(t, err, ", an epoch %" PRId64 " steps",
-                                     sol_batcher_stream_epoch(b, i) / step);
+    if (file->part) return SOL_OK;
+    int64_t epoch = sol_batcher_stream_epoch(b, i);
+    return sol_text_add(t, err, ", an epoch %" PRId64 " steps, %.1f epochs", epoch / step,
+                        (double)(c->train.steps * step) / (double)epoch);
 }

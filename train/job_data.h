@@ -39,7 +39,8 @@ bool sol_job_data_whole(const sol_job_data *d);
  * not. */
 sol_status sol_job_batcher(const sol_config *c, const sol_job_data *d, sol_batcher *b,
                            sol_err *err);
-/* Adds a line about file i, as "75 % chats.h5: 1.2M tokens, 340 documents, an epoch 120 steps". */
+/* Adds a line about file i, as "75 % chats.h5: 1.2M tokens, 340 documents, an epoch 120 steps, 2.5
+ * epochs". */
 sol_status sol_job_data_describe(const sol_config *c, const sol_job_data *d, const sol_batcher *b,
                                  int i, sol_text *t, sol_err *err);
 

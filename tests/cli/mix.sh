@@ -6,7 +6,7 @@ head -c 6000 "$dir/text.txt" >"$dir/c.txt"
 mix="[{path: $dir/data.h5, weight: 3}, {path: $dir/c.txt, weight: 1}]"
 
 expect 0 "" "$SOLERA" plan "$dir/job.yaml" --set data.train="$mix"
-grep -q "^data         75 % $dir/data.h5: .* an epoch" "$dir/out" || fail "plan does not show the mixture"
+grep -q "^data         75 % $dir/data.h5: .* an epoch [0-9]* steps, [0-9]*\.[0-9] epochs$" "$dir/out" || fail "plan does not show the mixture"
 grep -q "^             25 % $dir/c.txt: " "$dir/out" || fail "plan does not show its second file"
 expect 0 "data 25 % $dir/c.txt" "$SOLERA" train "$dir/job.yaml" --set data.train="$mix"
 
@@ -33,7 +33,7 @@ expect 2 "$dir/tiny.txt: the data holds" "$SOLERA" plan -q "$dir/job.yaml" --set
 "$SOLERA" tokenize --tokenizer "$dir/other.json" --input "$dir/text.txt" -o "$dir/other.h5" 2>/dev/null
 expect 2 "$dir/other.h5: was made with another tokenizer" "$SOLERA" plan -q "$dir/job.yaml" --set data.train="[$dir/data.h5, $dir/other.h5]"
 expect 2 "data.loss_on': answers: $dir/data.h5 has no answers" "$SOLERA" plan -q "$dir/job.yaml" --set data.train="$mix" \
-    --set data.loss_on=answers
+    --set data.loss_on=answers --set run.dir="$dir/answers"
 
 # A teacher's cache is for the files, whatever their weights.
 "$SOLERA" import --random tiny --tokenizer "$dir/tokenizer.json" -o "$dir/m.h5" 2>/dev/null
@@ -61,7 +61,7 @@ grep -q '^- train: sampled from the base model 3.0, c.txt 1.0$' "$dir/own.h5.md"
 printf '<|begin_of_text|>the cat<|end_of_text|>' >"$dir/special.txt"
 for i in 1 2 3 4 5 6 7; do printf 'the cat sees a dog.<|end_of_text|>' >>"$dir/special.txt"; done
 tokens_of() { # KEY=VALUE: how the text is read for a plan
-    "$SOLERA" plan -q "$dir/job.yaml" --set data.train="$dir/special.txt" --set train.seq=4 --set "$1" 2>"$dir/err" |
+    "$SOLERA" plan -q "$dir/job.yaml" --set data.train="$dir/special.txt" --set train.seq=4 --set run.dir="$dir/special" --set "$1" 2>"$dir/err" |
         sed -n 's/^data .*: \([0-9]*\) tokens.*/\1/p'
 }
 as_text=$(tokens_of data.special=auto)
