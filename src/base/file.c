@@ -51,10 +51,19 @@ sol_status sol_file_refuse_pointer(const char *path, const char *head, size_t n,
         "%s: is a pointer of Git LFS in the place of the file: `git lfs pull` fetches it", path);
 }
 
+static sol_status refuse_pointer(int fd, const char *path, sol_err *err)
+{
+    char head[LFS];
+    ssize_t n;
+    do n = pread(fd, head, LFS, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return sol_fail_errno(err, path, "cannot read");
+    return sol_file_refuse_pointer(path, head, (size_t)n, err);
+}
+
 static sol_status open_regular(int *fd, size_t *size, const char *path, sol_err *err)
 {
     struct stat s;
-    char head[LFS];
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO waits for nobody */
     if (*fd < 0) return sol_fail_errno(err, path, "cannot open");
     sol_status st = SOL_OK;
@@ -62,8 +71,8 @@ static sol_status open_regular(int *fd, size_t *size, const char *path, sol_err 
         st = sol_fail_errno(err, path, "cannot read");
     else if (!S_ISREG(s.st_mode))
         st = sol_fail(err, SOL_ERR_IO, "%s: is not a regular file", path);
-    else if (pread(*fd, head, LFS, 0) == LFS)
-        st = sol_file_refuse_pointer(path, head, LFS, err);
+    else
+        st = refuse_pointer(*fd, path, err);
     if (st != SOL_OK) {
         close(*fd);
         *fd = -1;
