@@ -262,7 +262,7 @@ def main():
     a.add_argument("--prompt", type=int, default=512)
     a.add_argument("--rounds", type=int, default=5)
     a.add_argument("--seconds", type=float, default=2, help="of each run of solera bench")
-    a.add_argument("--work", default="/tmp", metavar="DIR", help="where the GGUF file goes, and stays")
+    a.add_argument("--work", default="build", metavar="DIR", help="where the GGUF file goes, and stays")
     o = a.parse_args()
     for option, given, known in (("--type", o.type, TYPES), ("--head", o.head, HEADS)):
         unknown = [name for name in given.split(",") if name not in known]
