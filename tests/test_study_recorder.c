@@ -39,7 +39,7 @@ typedef struct trainer {
     sol_adamw *optim;
     sol_graph *graph;
     sol_study *study; /* NULL: none */
-    int64_t step, steps;
+    int64_t step, steps, every;
 } trainer;
 
 static sol_study_opts study_opts(void)
@@ -64,7 +64,7 @@ static void trainer_make(trainer *t, int threads, bool study)
                           .bos_token_id = -1,
                           .eos_token_id = -1};
     sol_adamw_config adamw = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f};
-    *t = (trainer){.steps = STEPS};
+    *t = (trainer){.steps = STEPS, .every = EVERY};
     ck_ok(sol_ctx_create(&t->ctx, threads, SOL_TIER_BEST, NULL, err));
     ck_ok(sol_model_create(&t->model, &c, SOL_F32, err));
     sol_model_init_random(t->ctx, t->model, 3);
@@ -104,7 +104,7 @@ static double gradients(trainer *t, bool due)
 static void train_to(trainer *t, int64_t end)
 {
     for (; t->step < end; t->step++) {
-        bool due = t->study && sol_study_due(EVERY, t->steps, t->step);
+        bool due = t->study && sol_study_due(t->every, t->steps, t->step);
         double loss = gradients(t, due);
         sol_study_at at = {
             .step = t->step, .tokens = t->step * TOKENS, .lambda = 0.25, .lr = 0.01, .loss = loss};
@@ -372,6 +372,7 @@ START_TEST(room_is_exact)
         size_t n;
         o.every = every;
         trainer_make(&t, 1, false);
+        t.every = every;
         ck_ok(sol_study_create(&t.study, t.ctx, t.model, sherry(), &o, err));
         ck_ok(sol_study_start(t.study, path, 0, err));
         train_to(&t, STEPS);
