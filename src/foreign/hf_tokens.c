@@ -82,7 +82,10 @@ static void add_parts(const beside *b, json_t *list)
         }
     for (int i = 0; i < 4; i++) {
         json_t *tokens = json_object_get(files[i & 1], lists[i >> 1]);
-        json_array_foreach(tokens, k, token) add_named(list, token);
+        json_array_foreach(tokens, k, token)
+        {
+            add_named(list, token);
+        }
         json_object_foreach(tokens, key, token)
         {
             add_named(list, token);
