@@ -93,15 +93,16 @@ static void add_parts(const beside *b, json_t *list)
     }
 }
 
-static bool is_among(const json_t *list, const char *text)
+/* The texts of a list, as the keys of an object. */
+static json_t *texts_of(const json_t *list)
 {
+    json_t *texts = json_object(), *one;
     size_t i;
-    json_t *one;
     json_array_foreach(list, i, one)
     {
-        if (strcmp(json_string_value(json_object_get(one, "content")), text) == 0) return true;
+        json_object_set_new(texts, json_string_value(json_object_get(one, "content")), json_true());
     }
-    return false;
+    return texts;
 }
 
 typedef struct numbered {
@@ -116,7 +117,8 @@ static int by_id(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* Tokens come in the order of their ids, which are not used otherwise. named: those with a part. */
+/* Tokens come in the order of their ids, which are not used otherwise. named: the texts of
+ * those with a part. */
 static sol_status add_numbered(const beside *b, const json_t *decoder, const json_t *named,
                                sol_err *err)
 {
@@ -135,7 +137,7 @@ static sol_status add_numbered(const beside *b, const json_t *decoder, const jso
     for (size_t i = 0; i < n; i++) {
         const char *text = entry[i].text;
         json_t *plain = text ? json_string(text) : NULL;
-        add(b->list, plain ? plain : entry[i].token, text && is_among(named, text));
+        add(b->list, plain ? plain : entry[i].token, text && json_object_get(named, text));
         json_decref(plain);
     }
     sol_free(entry);
@@ -154,9 +156,11 @@ static sol_status collect(const char *dir, beside *b, char **json, sol_err *err)
     b->list = json_array();
     json_t *named = json_array();
     add_parts(b, named);
-    sol_status st = add_numbered(b, decoder, named, err);
+    json_t *texts = texts_of(named);
+    sol_status st = add_numbered(b, decoder, texts, err);
     json_array_extend(b->list, named);
     json_decref(named);
+    json_decref(texts);
     SOL_TRY(st);
     if (json_array_size(b->list) == 0) return SOL_OK;
     char *text = json_dumps(b->list, JSON_COMPACT);

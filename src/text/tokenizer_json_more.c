@@ -61,8 +61,9 @@ sol_status sol_tok_add_more(json_t *root, sol_more_tokens *more, sol_err *err)
             json_object_del(token, "named");
             json_array_append(added, token);
             json_object_set(by_text, text, token);
-        } else if (more->left_out++ == 0) {
-            snprintf(more->first, sizeof more->first, "%s", text);
+        } else {
+            json_object_set(by_text, text, token); /* it counts once */
+            if (more->left_out++ == 0) snprintf(more->first, sizeof more->first, "%s", text);
         }
     }
     json_decref(by_text);
