@@ -86,8 +86,8 @@ size_t sol_bf16_packed_bytes(int64_t edge, int64_t k);
  * sol_bf16_packed_bytes, 64-byte aligned, borrowed by the result. */
 sol_packed_operand sol_bf16_pack(const sol_ctx *ctx, const sol_operand *x, bool right, int64_t edge,
                                  int64_t k, float scale, uint16_t *packed);
-/* The operand from row or column edge_at (a multiple of SOL_BF16_PANEL) and k_at (of SOL_BF16_STEP)
- * on. */
+/* The operand from row or column edge_at (a multiple of 2 SOL_BF16_PANEL: panels are multiplied in
+ * pairs) and k_at (of SOL_BF16_STEP) on. */
 static inline sol_packed_operand sol_packed_part(sol_packed_operand p, int64_t edge_at,
                                                  int64_t k_at)
 {
