@@ -398,14 +398,25 @@ typedef struct lane_scratch {
 /* Columns [c, c + 8) of 16 tokens from token t on: words of column c + i to x[i]. */
 ALWAYS_INLINE void load_lanes(const sol_acts *a, int64_t stride, int64_t t, int64_t c, __m256i x[8])
 {
-    uint64_t in[2][8], out[2][8];
-    for (int half = 0; half < 2; half++) {
-        for (int i = 0; i < 8; i++) memcpy(&in[half][i], a->q + (t + 8 * half + i) * stride + c, 8);
-        transpose_bytes(in[half], out[half]);
+    const int8_t *q = a->q + t * stride + c;
+    __m128i v[8], w[8]; /* of tokens i and 8 + i, 16 bits a column */
+    for (int64_t i = 0; i < 8; i++)
+        v[i] = _mm_unpacklo_epi8(_mm_loadl_epi64((const __m128i *)(q + i * stride)),
+                                 _mm_loadl_epi64((const __m128i *)(q + (8 + i) * stride)));
+    for (int i = 0; i < 4; i++) {
+        w[i] = _mm_unpacklo_epi16(v[2 * i], v[2 * i + 1]);
+        w[4 + i] = _mm_unpackhi_epi16(v[2 * i], v[2 * i + 1]);
     }
-    for (int i = 0; i < 8; i++)
-        x[i] = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(_mm_cvtsi64_si128((int64_t)out[0][i]),
-                                                      _mm_cvtsi64_si128((int64_t)out[1][i])));
+    for (int i = 0; i < 8; i += 2) {
+        v[i] = _mm_unpacklo_epi32(w[i], w[i + 1]);
+        v[i + 1] = _mm_unpackhi_epi32(w[i], w[i + 1]);
+    }
+    for (int i = 0; i < 8; i++) { /* columns 4 j + 2 k and 4 j + 2 k + 1 */
+        int j = i / 4, k = i / 2 % 2;
+        __m128i front = v[4 * j + k], back = v[4 * j + 2 + k];
+        x[i] = _mm256_cvtepi8_epi16(i % 2 ? _mm_unpackhi_epi64(front, back)
+                                          : _mm_unpacklo_epi64(front, back));
+    }
 }
 
 /* The sums of all codes (codebook.h) of a block for one vector of tokens, to[code * V]. */
