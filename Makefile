@@ -242,9 +242,9 @@ $(BUILD)/train/cmd_version.o: $(BUILD)/commit
 $(BUILD)/src/dist/dist_mpi.o: $(BUILD)/mpi
 $(BUILD)/train/cmd_version.o: CPPFLAGS += -DSOL_COMMIT='"$(COMMIT)"' -DSOL_VARIANT='"$(VARIANT)"'
 
-# What the tests compute is small, what they compile is not; nor what sanitizers make of the kernels.
+# What the tests compute is small, what they compile is not; nor what the address sanitizer makes of the kernels.
 $(call obj,$(TEST_SRC) $(TEST_HELP_SRC)): OPTIMIZE = $(if $(filter release asan tsan,$(VARIANT)),-O1)
-$(call obj,src/kernels/float_c.c $(KERNEL_SRC)): OPTIMIZE = $(if $(filter asan tsan,$(VARIANT)),-O1)
+$(call obj,src/kernels/float_c.c $(KERNEL_SRC)): OPTIMIZE = $(if $(filter asan,$(VARIANT)),-O1)
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

@@ -55,14 +55,16 @@ trap 'rm -f "$COUNTS"' EXIT
 # What a build with sanitizers leaves out is not counted. No such build sees more in what looks at the
 # sources or at what is installed, in demo.sh and reproduce_study.sh, which have a stand-in for the
 # program, or in readme.sh, whose models take minutes there: the other scripts show it the same code at
-# the tiny shape. It takes memory of its own, which two scripts measure. It does not run under qemu (fallback.sh), and MPI is not
-# built with ThreadSanitizer (mpi.sh), which runs a script or more of every verb that starts threads,
-# not those about files, words and refusals, nor calibrate.sh: test_calib_model has its threads in less time.
+# the tiny shape. It takes memory of its own, which two scripts measure. It does not run under qemu
+# (fallback.sh), and MPI is not built with ThreadSanitizer (mpi.sh). self_kill.sh kills what test_resume
+# goes through. ThreadSanitizer runs a script or more of every verb that starts threads, not those about
+# files, words and refusals, nor calibrate.sh, export.sh and generate.sh, whose threads test_calib_model,
+# gguf.sh and test_generate start in less time.
 scripts=$(ls tests/headers.sh tests/house.sh tests/cli/*.sh tests/cases/*.sh)
 case $BUILD in
-*/tsan) scripts=$(printf 'tests/cli/%s.sh\n' bench chat distill eval export generate gguf score study sweep \
+*/tsan) scripts=$(printf 'tests/cli/%s.sh\n' bench chat distill eval gguf score study sweep \
     tokenize train_log train_signal watch) ;;
-*/asan) scripts=$(echo "$scripts" | grep -vE '/(demo|headers|house|install|readme|reproduce_study|fallback|memory_no_blanks|plan_memory)\.sh$') ;;
+*/asan) scripts=$(echo "$scripts" | grep -vE '/(demo|headers|house|install|readme|reproduce_study|fallback|memory_no_blanks|plan_memory|self_kill)\.sh$') ;;
 esac
 # shellcheck disable=SC2086
 set -- "$@" $scripts

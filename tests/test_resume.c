@@ -184,8 +184,8 @@ END_TEST
 START_TEST(text_from_the_model_itself)
 {
     static const char *const sets[][4] = {
-        {"data.source=self", "data.self_tokens=2000", "data.train="},
-        {"data.source=self", "data.self_tokens=2000", "data.self_weight=3"}};
+        {"data.source=self", "data.self_tokens=500", "data.train="},
+        {"data.source=self", "data.self_tokens=500", "data.self_weight=3"}};
     const char *const *set = sets[_i];
     world w;
     sol_trainer *t;
@@ -205,8 +205,9 @@ START_TEST(text_from_the_model_itself)
 }
 END_TEST
 
-SOL_TEST_MAIN("resume", tcase_add_loop_test(tc, a_resume_gives_the_same_bits, 0, 5);
+SOL_TEST_MAIN("resume",
+              tcase_add_loop_test(tc, a_resume_gives_the_same_bits, 0, SOL_TEST_SLOW ? 2 : 5);
               tcase_add_test(tc, one_run_a_directory);
               tcase_add_test(tc, a_damaged_checkpoint_is_put_aside);
               tcase_add_test(tc, lost_metrics_do_not_stop_a_resume);
-              tcase_add_loop_test(tc, text_from_the_model_itself, 0, 2))
+              tcase_add_loop_test(tc, text_from_the_model_itself, 0, SOL_TEST_SLOW ? 1 : 2))
