@@ -58,11 +58,11 @@ trap 'rm -f "$COUNTS"' EXIT
 # the tiny shape. It takes memory of its own, which two scripts measure. It does not run under qemu
 # (fallback.sh), and MPI is not built with ThreadSanitizer (mpi.sh). self_kill.sh kills what test_resume
 # goes through. ThreadSanitizer runs a script or more of every verb that starts threads, not those about
-# files, words and refusals, nor calibrate.sh, export.sh and generate.sh, whose threads test_calib_model,
-# gguf.sh and test_generate start in less time.
+# files, words and refusals, nor calibrate.sh, eval.sh, export.sh and generate.sh, whose threads test_calib_model,
+# test_eval, train_log.sh, gguf.sh and test_generate start in less time.
 scripts=$(ls tests/headers.sh tests/house.sh tests/cli/*.sh tests/cases/*.sh)
 case $BUILD in
-*/tsan) scripts=$(printf 'tests/cli/%s.sh\n' bench chat distill eval gguf score study sweep \
+*/tsan) scripts=$(printf 'tests/cli/%s.sh\n' bench chat distill gguf score study sweep \
     tokenize train_log train_signal watch) ;;
 */asan) scripts=$(echo "$scripts" | grep -vE '/(demo|headers|house|install|readme|reproduce_study|fallback|memory_no_blanks|plan_memory|self_kill)\.sh$') ;;
 esac

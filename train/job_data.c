@@ -153,6 +153,6 @@ sol_status sol_job_data_describe(const sol_config *c, const sol_job_data *d, con
                          file->file.tokens.n_docs));
     if (file->part) return SOL_OK;
     int64_t epoch = sol_batcher_stream_epoch(b, i);
-    return sol_text_add(t, err, ", an epoch %" PRId64 " steps, %.1f epochs", epoch / step,
+    return sol_text_add(t, err, ", an epoch %" PRId64 " steps, %.3g epochs", epoch / step,
                         (double)(c->train.steps * step) / (double)epoch);
 }
