@@ -3,6 +3,7 @@
 
 #include "base/half.h"
 #include "kernels/x86/kernels_x86.h"
+#include "kernels/x86/transpose_avx2.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
@@ -72,21 +73,10 @@ ALWAYS_INLINE void pairs_of_rows(const char *even, const char *odd, bool bf16, _
 /* The transpose of 8 x 8 words, rows 16 words apart. */
 ALWAYS_INLINE void transpose(const uint32_t *from, uint32_t *to)
 {
-    __m256 r[8], t[8];
+    __m256 r[8];
     for (int i = 0; i < 8; i++) r[i] = _mm256_load_ps((const float *)from + 16 * i);
-    for (int i = 0; i < 8; i += 2) {
-        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4)
-        for (int j = 0; j < 2; j++) {
-            r[i + 2 * j] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0x44);
-            r[i + 2 * j + 1] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0xee);
-        }
-    for (int i = 0; i < 4; i++) {
-        _mm256_storeu_ps((float *)to + 16 * i, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-        _mm256_storeu_ps((float *)to + 16 * (i + 4), _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-    }
+    sol_transpose_8x8(r);
+    for (int i = 0; i < 8; i++) _mm256_storeu_ps((float *)to + 16 * i, r[i]);
 }
 
 /* A whole block. Rows of 16 words: by edge (as a block of A has them) when k runs along the rows,

@@ -31,6 +31,7 @@
 #include <string.h>
 
 #include "kernels/x86/kernels_x86.h"
+#include "kernels/x86/transpose_avx2.h"
 
 enum {
     TILE_ROWS = 32,
@@ -550,25 +551,6 @@ ALWAYS_INLINE void place_scales(const sol_f16 *scales, float *to)
     for (int w = 0; w < TILE_ROWS; w++) to[w] = f[lane_row(w)];
 }
 
-/* Eight rows of 8 floats. */
-ALWAYS_INLINE void transpose_floats(__m256 v[8])
-{
-    __m256 pair[8], quad[8];
-    for (int i = 0; i < 8; i += 2) {
-        pair[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
-        pair[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4)
-        for (int j = 0; j < 2; j++) {
-            quad[i + 2 * j] = _mm256_shuffle_ps(pair[i + j], pair[i + j + 2], 0x44);
-            quad[i + 2 * j + 1] = _mm256_shuffle_ps(pair[i + j], pair[i + j + 2], 0xee);
-        }
-    for (int i = 0; i < 4; i++) {
-        v[i] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x20);
-        v[i + 4] = _mm256_permute2f128_ps(quad[i], quad[i + 4], 0x31);
-    }
-}
-
 /* A tile's y, [place, token], to where the call wants it. */
 ALWAYS_INLINE void store_lanes(int V, const sol_tile_call *call, int64_t tile, const __m256 *y)
 {
@@ -577,7 +559,7 @@ ALWAYS_INLINE void store_lanes(int V, const sol_tile_call *call, int64_t tile, c
         for (int64_t r = 0; r < rows; r += 8) {
             __m256 v[8];
             for (int i = 0; i < 8; i++) v[i] = y[lane_place((int)r + i) * 2 * V + t / 8];
-            transpose_floats(v);
+            sol_transpose_8x8(v);
             float *to = call->y + t * call->ldy + tile * TILE_ROWS + r;
             for (int64_t i = 0; i < sol_min_i64(8, n - t); i++, to += call->ldy)
                 if (rows - r >= 8)
