@@ -101,3 +101,24 @@ void sol_test_byte_tokenizer(sol_tokenizer **t)
                               .add_space_prefix = 1};
     ck_ok(sol_tokenizer_from_arrays(t, "test", &a, err));
 }
+
+sol_model *sol_test_tiny_model(sol_dtype dtype, bool tied)
+{
+    sol_model_config c = {.vocab_size = 33,
+                          .hidden_size = 20,
+                          .intermediate_size = 36,
+                          .num_hidden_layers = 2,
+                          .num_attention_heads = 2,
+                          .num_key_value_heads = 1,
+                          .head_dim = 10,
+                          .max_position_embeddings = 8,
+                          .rms_norm_eps = 1e-5,
+                          .rope_theta = 10000,
+                          .tie_word_embeddings = tied,
+                          .bos_token_id = -1,
+                          .eos_token_id = -1};
+    sol_model *m;
+    ck_ok(sol_model_create(&m, &c, dtype, err));
+    sol_model_init_random(NULL, m, 3);
+    return m;
+}

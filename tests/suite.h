@@ -62,6 +62,9 @@ const char *sol_test_data(const char *name);
 sol_status sol_test_write_checkpoint(const sol_checkpoint *c, const char *path, sol_dtype dtype,
                                      sol_err *err);
 
+/* A model of two blocks, 33 tokens and 20 channels with random weights. */
+sol_model *sol_test_tiny_model(sol_dtype dtype, bool tied);
+
 /* The configuration of the model in a file. */
 void sol_test_config(sol_model_config *c, const char *path);
 

@@ -145,26 +145,6 @@ END_TEST
 
 enum { LANES = 8, STEPS = 2 };
 
-static sol_model *tiny_model(void)
-{
-    sol_model_config c = {.vocab_size = 33,
-                          .hidden_size = 20,
-                          .intermediate_size = 36,
-                          .num_hidden_layers = 2,
-                          .num_attention_heads = 2,
-                          .num_key_value_heads = 1,
-                          .head_dim = 10,
-                          .max_position_embeddings = 8,
-                          .rms_norm_eps = 1e-5,
-                          .rope_theta = 10000,
-                          .bos_token_id = -1,
-                          .eos_token_id = -1};
-    sol_model *m;
-    ck_ok(sol_model_create(&m, &c, SOL_F32, err));
-    sol_model_init_random(NULL, m, 3);
-    return m;
-}
-
 /* The gradient of one lane; 0 in the gaps between parameters. */
 static void lane_gradient(const sol_model *m, int step, int64_t lane, float *grads)
 {
@@ -216,7 +196,8 @@ static sol_status put(void *user, int array, const void *data, size_t bytes, sol
 /* Some steps of training by lanes, against sums and updates of the whole in one process. */
 static void check_lanes(const sol_ctx *ctx, bool by_layer, bool half, sol_dtype moments)
 {
-    sol_model *m = tiny_model(), *whole = tiny_model();
+    sol_model *m = sol_test_tiny_model(SOL_F32, false),
+              *whole = sol_test_tiny_model(SOL_F32, false);
     sol_adamw_config adamw = {
         .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .weight_decay = 0.1f, .moments = moments};
     sol_lanes_opts o = {

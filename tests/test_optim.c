@@ -8,27 +8,6 @@
 #include "base/num.h"
 #include "optim/moments.h"
 
-static sol_model *tiny_model(sol_dtype dtype, bool tied)
-{
-    sol_model_config c = {.vocab_size = 33,
-                          .hidden_size = 20,
-                          .intermediate_size = 36,
-                          .num_hidden_layers = 2,
-                          .num_attention_heads = 2,
-                          .num_key_value_heads = 1,
-                          .head_dim = 10,
-                          .max_position_embeddings = 8,
-                          .rms_norm_eps = 1e-5,
-                          .rope_theta = 10000,
-                          .tie_word_embeddings = tied,
-                          .bos_token_id = -1,
-                          .eos_token_id = -1};
-    sol_model *m;
-    ck_ok(sol_model_create(&m, &c, dtype, err));
-    sol_model_init_random(NULL, m, 3);
-    return m;
-}
-
 static const sol_adamw_config plain = {
     .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.1f};
 
@@ -60,7 +39,7 @@ START_TEST(adamw_by_hand)
      * t=2: m=-0.055, v=0.00124975, m^=-0.28947368, v^=0.62518759: p = 0.99*0.89 +
      * 0.1*0.28947368/0.79068805 */
     sol_ctx *ctx = context(1, SOL_TIER_BEST);
-    sol_model *m = tiny_model(SOL_F32, true);
+    sol_model *m = sol_test_tiny_model(SOL_F32, true);
     sol_adamw *o;
     ck_ok(sol_adamw_create(&o, m, &plain, err));
     float *g = gradient(m, 1), *p = sol_model_f32(m, sol_model_by_role(m, 1, SOL_ROLE_K));
@@ -85,7 +64,7 @@ END_TEST
 START_TEST(adamw_follows_the_double_reference)
 {
     sol_ctx *ctx = context(2, SOL_TIER_BEST);
-    sol_model *m = tiny_model(SOL_F32, false);
+    sol_model *m = sol_test_tiny_model(SOL_F32, false);
     int64_t n = m->n_elements;
     sol_adamw *o;
     ck_ok(sol_adamw_create(&o, m, &plain, err));
@@ -142,7 +121,7 @@ START_TEST(adamw_same_bits_for_any_threads_and_features)
         sol_model *first = NULL;
         for (int k = 0; k < 3 * n_sets; k++) {
             sol_ctx *ctx = context(1 + k % 3, set[k / 3]);
-            sol_model *m = tiny_model(kind % 3 ? SOL_BF16 : SOL_F32, true);
+            sol_model *m = sol_test_tiny_model(kind % 3 ? SOL_BF16 : SOL_F32, true);
             sol_adamw *o;
             ck_ok(sol_adamw_create(&o, m, &c, err));
             for (int t = 0; t < 3; t++) {
@@ -205,8 +184,8 @@ static void *gathered(const sol_shard *s, const void *all, size_t size)
  * leaves the others alone; the moments of all, cut, are its moments. */
 static void check_shard(const sol_ctx *ctx, const sol_adamw_config *c, sol_dtype dtype, int first)
 {
-    sol_model *m = tiny_model(dtype, false), *part = tiny_model(dtype, false),
-              *start = tiny_model(dtype, false);
+    sol_model *m = sol_test_tiny_model(dtype, false), *part = sol_test_tiny_model(dtype, false),
+              *start = sol_test_tiny_model(dtype, false);
     sol_stretch stretch[3];
     sol_shard shard = fifths(m, first, stretch);
     size_t size = sol_dtype_size(dtype), moment = sol_dtype_size(c->moments);
@@ -278,7 +257,7 @@ START_TEST(stochastic_rounding_keeps_the_mean)
 {
     sol_ctx *ctx = context(1, SOL_TIER_BEST);
     for (int stochastic = 0; stochastic < 2; stochastic++) {
-        sol_model *m = tiny_model(SOL_BF16, true);
+        sol_model *m = sol_test_tiny_model(SOL_BF16, true);
         sol_adamw_config c = {
             .beta1 = 0, .beta2 = 0, .eps = 1e-30f, .stochastic_rounding = stochastic, .seed = 5};
         sol_adamw *o;
@@ -307,7 +286,7 @@ END_TEST
 /* Moments of the first 8-bit blocks of a model set to x, packed and unpacked. */
 static void through_8bit(const float *x, int64_t n, float *m, float *v)
 {
-    sol_model *model = tiny_model(SOL_F32, true);
+    sol_model *model = sol_test_tiny_model(SOL_F32, true);
     sol_adamw_config c = plain;
     sol_adamw *o;
     float size[SOL_MOMENT_CHUNK];
@@ -359,7 +338,7 @@ END_TEST
 START_TEST(moments_decay)
 {
     sol_ctx *ctx = context(2, SOL_TIER_BEST);
-    sol_model *m = tiny_model(SOL_F32, true);
+    sol_model *m = sol_test_tiny_model(SOL_F32, true);
     float *g = gradient(m, 1), buffer[SOL_MOMENT_CHUNK];
     for (int kind = 0; kind < 3; kind++) {
         sol_adamw_config c = plain;
@@ -390,7 +369,7 @@ START_TEST(moments_minimize_alike)
     double distance[3];
     sol_ctx *ctx = context(2, SOL_TIER_BEST);
     for (int kind = 0; kind < 3; kind++) {
-        sol_model *m = tiny_model(SOL_F32, true);
+        sol_model *m = sol_test_tiny_model(SOL_F32, true);
         sol_adamw_config c = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .moments = kinds[kind]};
         sol_adamw *o;
         float *p = m->data, *target = gradient(m, 99);
